@@ -1,0 +1,3 @@
+//! bondkeeper: keeps every Bluetooth bond of a Linux host safe and loads it back.
+
+pub mod bond;
