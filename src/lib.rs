@@ -1,3 +1,4 @@
 //! bondkeeper: keeps every Bluetooth bond of a Linux host safe and loads it back.
 
 pub mod bond;
+pub mod mgmt;
