@@ -1,4 +1,5 @@
 //! bondkeeper: keeps every Bluetooth bond of a Linux host safe and loads it back.
 
 pub mod bond;
+pub mod format;
 pub mod mgmt;

@@ -1,0 +1,261 @@
+//! Domain → document.
+//!
+//! The fields of everything under `adapters` are declared in the order of their names: so the compact
+//! text is the canonical text, and the digest is taken while it is written.
+
+use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{BYTE_ORDER, FORMAT, Layout, VERSION};
+use crate::bond::{Bond, ConnectionParameters, Csrk, LinkKey, LoadRecord, Ltk, PeerAddress, UnixMillis};
+use crate::format::report::{PeerReport, Report, parts};
+use crate::format::{ExportAdapter, FormatError, NAME_OCTETS_MAX, check, rfc3339};
+
+/// Room to set aside for a bond, so that a buffer with keys need not grow and leave copies behind.
+const BOND_OCTETS_EXPECTED: usize = 1_024;
+
+#[derive(Serialize)]
+struct DocumentDto<'a> {
+    format: &'static str,
+    version: u64,
+    source: &'static str,
+    byte_order: &'static str,
+    created_at: String,
+    adapters: Vec<AdapterDto<'a>>,
+    digest: String,
+}
+
+#[derive(Serialize)]
+struct AdapterDto<'a> {
+    address: String,
+    address_type: &'static str,
+    bonds: Vec<BondDto<'a>>,
+    generation: u64,
+    last_index: Option<u16>,
+    last_load: Option<LoadDto<'a>>,
+    mode: Option<&'static str>,
+    name: Option<&'a str>,
+    tombstones: Vec<TombstoneDto>,
+}
+
+#[derive(Serialize)]
+struct LoadDto<'a> {
+    at_ms: u64,
+    boot_id: &'a str,
+    generation: u64,
+    inode: u64,
+}
+
+#[derive(Serialize)]
+struct TombstoneDto {
+    address: String,
+    address_type: &'static str,
+    generation: u64,
+}
+
+#[derive(Serialize)]
+struct BondDto<'a> {
+    address: String,
+    address_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<String>,
+    conn_param: Option<ParametersDto>,
+    created_at_ms: u64,
+    csrk_local: Option<CsrkDto<'a>>,
+    csrk_remote: Option<CsrkDto<'a>>,
+    custody: &'static str,
+    generation: u64,
+    irk: Option<Hex<'a>>,
+    last_seen_at_ms: Option<u64>,
+    link_key: Option<LinkKeyDto<'a>>,
+    ltks: Vec<LtkDto<'a>>,
+    name: Option<&'a str>,
+    source: &'static str,
+    updated_at_ms: u64,
+}
+
+#[derive(Serialize)]
+struct LtkDto<'a> {
+    central: bool,
+    ediv: u16,
+    enc_size: u8,
+    key_type: u8,
+    rand: Hex<'a>,
+    value: Hex<'a>,
+}
+
+#[derive(Serialize)]
+struct CsrkDto<'a> {
+    authenticated: Option<bool>,
+    counter: Option<u64>,
+    value: Hex<'a>,
+}
+
+#[derive(Serialize)]
+struct LinkKeyDto<'a> {
+    key_type: u8,
+    pin_length: u8,
+    value: Hex<'a>,
+}
+
+#[derive(Serialize)]
+struct ParametersDto {
+    latency: u16,
+    max_interval: u16,
+    min_interval: u16,
+    supervision_timeout: u16,
+}
+
+/// Up to sixteen octets, written as hexadecimal digits without leaving a copy on the heap.
+struct Hex<'a>(&'a [u8]);
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut digits = [0_u8; 32];
+        let used = &mut digits[..self.0.len() * 2];
+        hex::encode_to_slice(self.0, used).map_err(serde::ser::Error::custom)?;
+        let text = std::str::from_utf8(used).map_err(serde::ser::Error::custom)?;
+        let outcome = serializer.serialize_str(text);
+        digits.zeroize();
+        outcome
+    }
+}
+
+pub(super) fn document(
+    adapters: &[ExportAdapter<'_>],
+    created_at: UnixMillis,
+    layout: Layout,
+) -> Result<Zeroizing<Vec<u8>>, FormatError> {
+    let adapters: Vec<_> = adapters.iter().map(adapter_dto).collect::<Result<_, _>>()?;
+    let bond_count: usize = adapters.iter().map(|adapter| adapter.bonds.len()).sum();
+    let document = DocumentDto {
+        format: FORMAT,
+        version: VERSION,
+        source: concat!("bondkeeper ", env!("CARGO_PKG_VERSION")),
+        byte_order: BYTE_ORDER,
+        created_at: rfc3339(created_at),
+        digest: format!("sha256:{}", hex::encode(digest_of(&adapters)?)),
+        adapters,
+    };
+    let room = BOND_OCTETS_EXPECTED * (bond_count + 4) * if layout == Layout::Pretty { 2 } else { 1 };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    let written = match layout {
+        Layout::Compact => serde_json::to_writer(&mut *bytes, &document),
+        Layout::Pretty => serde_json::to_writer_pretty(&mut *bytes, &document),
+    };
+    written.map_err(|_| FormatError::Write)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// What a document of these adapters carries, for the caller's report.
+pub(super) fn report(adapters: &[ExportAdapter<'_>]) -> Report {
+    let mut report = Report::default();
+    for adapter in adapters {
+        for (bond, _) in adapter.entries() {
+            let mut peer = PeerReport::new(Some(adapter.address), bond.peer);
+            peer.taken = parts(bond);
+            if bond.metadata.name.as_ref().is_some_and(|name| name.len() > NAME_OCTETS_MAX) {
+                peer.drop("name", "longer than the format allows; its beginning was written");
+            }
+            report.peers.push(peer);
+        }
+    }
+    report
+}
+
+fn digest_of(value: &impl Serialize) -> Result<[u8; 32], FormatError> {
+    let mut hash = Sha256::new();
+    serde_json::to_writer(&mut hash, value).map_err(|_| FormatError::Write)?;
+    Ok(hash.finalize().into())
+}
+
+fn adapter_dto<'a>(adapter: &ExportAdapter<'a>) -> Result<AdapterDto<'a>, FormatError> {
+    let record = adapter.record;
+    // A choice of peers is no copy of the table: what was removed is no part of it.
+    let tombstones = adapter.table.tombstones().filter(|_| adapter.peers.is_none());
+    let bonds = adapter.entries().map(|(bond, generation)| bond_dto(bond, generation));
+    Ok(AdapterDto {
+        address: adapter.address.to_string(),
+        address_type: "public",
+        bonds: bonds.collect::<Result<_, _>>()?,
+        generation: adapter.table.generation(),
+        last_index: record.last_index,
+        last_load: record.last_load.as_ref().map(load_dto),
+        mode: record.mode.map(crate::bond::Mode::as_str),
+        name: record.name.as_deref().map(check::shortened),
+        tombstones: tombstones
+            .map(|tombstone| TombstoneDto {
+                address: tombstone.peer.to_string(),
+                address_type: kind(tombstone.peer),
+                generation: tombstone.generation,
+            })
+            .collect(),
+    })
+}
+
+fn load_dto(load: &LoadRecord) -> LoadDto<'_> {
+    LoadDto {
+        at_ms: load.at.0,
+        boot_id: check::shortened(&load.appearance.boot_id),
+        generation: load.generation,
+        inode: load.appearance.inode,
+    }
+}
+
+fn bond_dto(bond: &Bond, generation: u64) -> Result<BondDto<'_>, FormatError> {
+    let metadata = &bond.metadata;
+    let mut dto = BondDto {
+        address: bond.peer.to_string(),
+        address_type: kind(bond.peer),
+        check: None,
+        conn_param: bond.connection_parameters.map(parameters_dto),
+        created_at_ms: metadata.created_at.0,
+        csrk_local: bond.csrk_local.as_ref().map(csrk_dto),
+        csrk_remote: bond.csrk_remote.as_ref().map(csrk_dto),
+        custody: metadata.custody.as_str(),
+        generation,
+        irk: bond.irk.as_ref().map(|irk| Hex(irk.key.expose())),
+        last_seen_at_ms: metadata.last_seen_at.map(|at| at.0),
+        link_key: bond.link_key.as_ref().map(link_key_dto),
+        ltks: bond.ltks().iter().map(ltk_dto).collect(),
+        name: metadata.name.as_deref().map(check::shortened),
+        source: metadata.source.as_str(),
+        updated_at_ms: metadata.updated_at.0,
+    };
+    dto.check = Some(hex::encode(&digest_of(&dto)?[..super::read::CHECK_OCTETS]));
+    Ok(dto)
+}
+
+fn ltk_dto(ltk: &Ltk) -> LtkDto<'_> {
+    LtkDto {
+        central: ltk.central_flag() == 1,
+        ediv: ltk.ediv,
+        enc_size: ltk.encryption_size.octets(),
+        key_type: ltk.key_type.code(),
+        rand: Hex(&ltk.rand),
+        value: Hex(ltk.key.expose()),
+    }
+}
+
+fn csrk_dto(csrk: &Csrk) -> CsrkDto<'_> {
+    CsrkDto { authenticated: csrk.authenticated, counter: csrk.counter, value: Hex(csrk.key.expose()) }
+}
+
+fn link_key_dto(key: &LinkKey) -> LinkKeyDto<'_> {
+    LinkKeyDto { key_type: key.key_type.code(), pin_length: key.pin_length, value: Hex(key.key.expose()) }
+}
+
+const fn parameters_dto(parameters: ConnectionParameters) -> ParametersDto {
+    ParametersDto {
+        latency: parameters.latency,
+        max_interval: parameters.max_interval,
+        min_interval: parameters.min_interval,
+        supervision_timeout: parameters.supervision_timeout,
+    }
+}
+
+const fn kind(peer: PeerAddress) -> &'static str {
+    peer.kind().as_str()
+}

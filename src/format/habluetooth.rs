@@ -1,0 +1,226 @@
+//! The key list of habluetooth, as Home Assistant keeps it for each adapter.
+//!
+//! A JSON list of LTKs. All eight fields are required; they are written in this order, laid out with
+//! two spaces as Home Assistant's own files are. [habluetooth `storage.py` LongTermKeyDict]
+//!
+//! | field | JSON | meaning |
+//! |---|---|---|
+//! | `address` | text | peer, upper case when written |
+//! | `address_type` | 1 or 2 | LE public, LE random |
+//! | `key_type` | 0 to 4 | as the management interface numbers them |
+//! | `central` | boolean | role of a legacy key; false for Secure Connections, as the kernel reports |
+//! | `encryption_size` | 7 to 16 | octets |
+//! | `ediv` | 16 bits | |
+//! | `rand` | 16 digits | octets in management order, lower case |
+//! | `value` | 32 digits | octets in management order, lower case |
+//!
+//! The real reader checks nothing, and one bad entry makes its whole later load fail: so what is
+//! written here must never hold a value that the kernel refuses. The list carries neither IRKs nor
+//! any other key; an export names everything that is left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::json::{self, Bad, Json};
+use super::report::{PeerReport, Report, parts};
+use super::{
+    ExportAdapter, ExportOptions, Exported, FormatError, FormatId, HABLUETOOTH_OCTETS_MAX, Imported,
+    ImportedAdapter, check,
+};
+use crate::bond::{
+    Bond, BondMetadata, Custody, KeyType, Ltk, LtkSlot, PeerAddress, PeerAddressType, Role, Source,
+    UnixMillis,
+};
+
+/// Most entries of a list: two legacy keys for each bond that an adapter may have.
+const ENTRIES_MAX: usize = 2 * crate::bond::table::BONDS_PER_ADAPTER_MAX;
+
+/// Room to set aside for an entry, so that a buffer with keys need not grow and leave copies behind.
+const ENTRY_OCTETS_EXPECTED: usize = 288;
+
+const ENTRY_FIELDS: [&str; 8] =
+    ["address", "address_type", "key_type", "central", "encryption_size", "ediv", "rand", "value"];
+
+#[derive(Serialize)]
+struct EntryDto {
+    address: String,
+    address_type: u8,
+    key_type: u8,
+    central: bool,
+    encryption_size: u8,
+    ediv: u16,
+    rand: String,
+    #[serde(serialize_with = "as_text")]
+    value: Zeroizing<String>,
+}
+
+fn as_text<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+/// A list that is empty or whose first entry has the fields of a key.
+pub(super) fn looks_like(json: &Json) -> bool {
+    let Json::List(items) = json else { return false };
+    items.first().is_none_or(|first| {
+        first
+            .as_fields()
+            .is_ok_and(|fields| fields.get("encryption_size").is_some() && fields.get("value").is_some())
+    })
+}
+
+/// Reads a list, all or nothing. The adapter is not in it: the caller has to know.
+pub fn import(bytes: &[u8], now: UnixMillis) -> Result<Imported, FormatError> {
+    let json = json::parse(bytes, HABLUETOOTH_OCTETS_MAX)?;
+    let reason = "it is not a list of keys";
+    let wrong = FormatError::WrongFormat { format: FormatId::Habluetooth, reason };
+    let entries = json.as_list().map_err(|_| wrong)?;
+    if entries.len() > ENTRIES_MAX {
+        return Err(Bad::new(format!("has more than {ENTRIES_MAX} entries")).into());
+    }
+    let mut report = Report::default();
+    let mut bonds: Vec<Bond> = Vec::new();
+    let mut known: BTreeMap<PeerAddress, usize> = BTreeMap::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let at_entry = |bad: Bad| {
+            let joint = if bad.place.is_empty() { "" } else { ", " };
+            FormatError::Invalid { place: format!("entry {index}{joint}{}", bad.place), reason: bad.reason }
+        };
+        let (peer, ltk, said_central) = read_entry(entry, &mut report).map_err(at_entry)?;
+        let at = *known.entry(peer).or_insert_with(|| {
+            bonds.push(Bond::new(peer, BondMetadata::new(Custody::Ours, Source::Imported, now)));
+            report.peers.push(PeerReport::new(None, peer));
+            bonds.len() - 1
+        });
+        take(&mut bonds[at], &mut report.peers[at], ltk, said_central);
+    }
+    for (bond, peer) in bonds.iter().zip(&mut report.peers) {
+        peer.taken = parts(bond);
+    }
+    let adapters = vec![ImportedAdapter { address: None, name: None, bonds }];
+    Ok(Imported { adapters, report })
+}
+
+fn read_entry(entry: &Json, report: &mut Report) -> Result<(PeerAddress, Ltk, bool), Bad> {
+    let fields = entry.as_fields()?;
+    for name in fields.unknown(&ENTRY_FIELDS) {
+        let note =
+            format!("an entry has a field that habluetooth does not know and that is not taken: {name}");
+        if !report.notes.contains(&note) {
+            report.notes.push(note);
+        }
+    }
+    let kind = fields.required("address_type", |json| match json.as_integer::<u8>()? {
+        1 => Ok(PeerAddressType::Public),
+        2 => Ok(PeerAddressType::StaticRandom),
+        _ => Err(Bad::new("is neither 1 (public) nor 2 (random)")),
+    })?;
+    let peer = fields.required("address", |json| check::peer(json, kind))?;
+    let key_type = fields.required("key_type", check::key_type)?;
+    let central = fields.required("central", Json::as_bool)?;
+    let size = fields.required("encryption_size", check::encryption_size)?;
+    let ediv = fields.required("ediv", Json::as_integer::<u16>)?;
+    let rand = fields.required("rand", check::octets::<8>)?;
+    let key = fields.required("value", check::key)?;
+    if check::is_blocked_ltk(&key) {
+        return Err(Bad::new("is a key that is known to be compromised").in_field("value"));
+    }
+    if key_type.is_secure_connections() && (ediv != 0 || rand != [0; 8]) {
+        let reason = "is not zero, as it must be for a Secure Connections key";
+        return Err(Bad::new(reason).in_field(if ediv == 0 { "rand" } else { "ediv" }));
+    }
+    let role = if central { Role::Central } else { Role::Peripheral };
+    Ok((peer, Ltk::new(key_type, role, size, ediv, rand, key), central))
+}
+
+/// Lays one key into its peer's bond. Which of several keys is the newest a list does not say; its
+/// order is that of capture, so the last one stands, as it would in the kernel.
+fn take(bond: &mut Bond, report: &mut PeerReport, ltk: Ltk, said_central: bool) {
+    let secure = ltk.slot() == LtkSlot::SecureConnections;
+    if secure && said_central {
+        report.assume("central", "has no meaning for a Secure Connections key, which serves both roles");
+    }
+    if ltk.key_type == KeyType::P256Debug {
+        report.assume("key_type", "a debug key is kept, and the kernel will refuse to load it");
+    }
+    let before = bond.ltks().len();
+    bond.retain_ltks(|slot| (slot == LtkSlot::SecureConnections) == secure);
+    for _ in bond.ltks().len()..before {
+        report.drop(
+            "ltk",
+            "legacy and Secure Connections keys never stand together: the last one of the list stands",
+        );
+    }
+    if bond.put_ltk(ltk).is_some() {
+        report.drop(
+            "ltk",
+            "several LTKs for one peer and role: the last one of the list stands, as in the kernel",
+        );
+    }
+}
+
+/// Writes the list of one adapter.
+pub fn export(adapters: &[ExportAdapter<'_>], options: &ExportOptions) -> Result<Exported, FormatError> {
+    let [adapter] = adapters else { return Err(FormatError::OneAdapterOnly { count: adapters.len() }) };
+    let mut report = Report::default();
+    let mut entries = Vec::new();
+    // habluetooth's own identity of an entry; of equal ones its store keeps the last.
+    let mut identities: BTreeMap<(String, bool, u16), usize> = BTreeMap::new();
+    for (at, (bond, _)) in adapter.entries().enumerate() {
+        report.peers.push(peer_report(adapter, bond));
+        for ltk in bond.ltks() {
+            let entry = entry_dto(bond.peer, ltk);
+            let identity = (entry.address.clone(), entry.central, entry.ediv);
+            if let Some(hidden) = identities.insert(identity, at) {
+                report.peers[hidden].drop(
+                    "ltk",
+                    "habluetooth does not tell it from the key of a peer with the same address of the other type, and keeps that one",
+                );
+            }
+            entries.push(entry);
+        }
+    }
+    let kept: BTreeSet<usize> = identities.into_values().collect();
+    for (_, peer) in report.peers.iter_mut().enumerate().filter(|(at, _)| !kept.contains(at)) {
+        peer.taken.clear();
+        report.lost_peers.push(peer.peer);
+    }
+    if !report.lost_peers.is_empty() && !options.allow_loss {
+        return Err(FormatError::LosesPeers(report.lost_peers));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(ENTRY_OCTETS_EXPECTED * (entries.len() + 1)));
+    serde_json::to_writer_pretty(&mut *bytes, &entries).map_err(|_| FormatError::Write)?;
+    Ok(Exported { bytes, bond_count: report.peers.len() - report.lost_peers.len(), report })
+}
+
+fn peer_report(adapter: &ExportAdapter<'_>, bond: &Bond) -> PeerReport {
+    let mut report = PeerReport::new(Some(adapter.address), bond.peer);
+    for part in parts(bond) {
+        if part == "ltk" {
+            report.taken.push(part);
+        } else {
+            report.drop(part, "the format has no place for it");
+        }
+    }
+    report
+}
+
+fn entry_dto(peer: PeerAddress, ltk: &Ltk) -> EntryDto {
+    EntryDto {
+        address: peer.to_string(),
+        address_type: match peer.kind() {
+            PeerAddressType::Public => 1,
+            PeerAddressType::StaticRandom => 2,
+        },
+        key_type: ltk.key_type.code(),
+        central: ltk.central_flag() == 1,
+        encryption_size: ltk.encryption_size.octets(),
+        ediv: ltk.ediv,
+        rand: hex::encode(ltk.rand),
+        value: Zeroizing::new(hex::encode(ltk.key.expose())),
+    }
+}
+
+#[cfg(test)]
+mod tests;
