@@ -3,3 +3,4 @@
 pub mod bond;
 pub mod format;
 pub mod mgmt;
+pub mod store;

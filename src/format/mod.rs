@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::bond::{AdapterAddress, AdapterRecord, Bond, BondTable, PeerAddress, UnixMillis};
 
+pub(crate) use check::shortened;
 pub use report::{Assumed, Dropped, PeerReport, Refused, Report};
 
 /// Largest file in the project's own format. A full adapter (20,000 bonds with every field, laid

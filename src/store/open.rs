@@ -1,0 +1,324 @@
+//! Opening the store: lock, database, snapshots, and what to believe where they do not agree.
+//!
+//! Must never serve an empty table where something could not be read, and must never change the
+//! only copy of anything: what is damaged is put aside and a new database is made beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::engine::{COPY, DAMAGED_PREFIX, DATABASE, Engine, Predecessor, finish_swap, put_copy_back};
+use super::files::{Files, copy_folder, fault, make_private};
+use super::lock::{Lock, LockError};
+use super::messages::{StoreFault, StoreState, StoredAdapter};
+use super::settle::{DatabaseSide, Settled, settle};
+use super::sled::{Contents, Database, EngineError, is_half_snapshot};
+use super::snapshot::{self, FileState, Snapshots, Which};
+use crate::bond::{AdapterAddress, UnixMillis};
+
+/// Longest text of what was found at start; it is shown to people and published.
+const DETAIL_OCTETS_MAX: usize = 2_000;
+
+/// Why the service cannot start on this folder.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the data folder {} cannot be used", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("another instance of the service{} uses the data folder {}", pid_words(*pid), path.display())]
+    Locked { path: PathBuf, pid: Option<u32> },
+    /// There are files, and nothing of them can be read. Nothing was changed.
+    #[error(
+        "nothing that is stored in {} can be read: {detail}. Nothing was changed: restore the folder from a backup, or move it away to begin anew",
+        path.display()
+    )]
+    Unreadable { path: PathBuf, detail: String },
+}
+
+fn pid_words(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
+}
+
+/// An open store, before its thread begins.
+pub(super) struct Opened {
+    pub engine: Engine,
+    pub state: StoreState,
+    /// Adapters whose snapshot does not hold what is served.
+    pub stale_snapshots: BTreeSet<AdapterAddress>,
+}
+
+/// How the database answered.
+pub(super) enum Answer {
+    Missing,
+    Open(Box<Database>, Contents),
+    /// The database would not open; a copy of it without its own snapshots did.
+    CopyOpened(Contents, String),
+    Refused(String),
+}
+
+/// What is to be served, of all adapters, and what was found on the way.
+#[derive(Default)]
+pub(super) struct Verdict {
+    pub adapters: BTreeMap<AdapterAddress, Settled>,
+    pub problems: Vec<String>,
+    pub database_is_good: bool,
+}
+
+pub(super) fn open(folder: &Path, files: Files, now: UnixMillis) -> Result<Opened, OpenError> {
+    let unusable = |source| OpenError::Folder { path: folder.to_owned(), source };
+    prepare(&files, folder).map_err(unusable)?;
+    let lock = Lock::take(folder).map_err(|error| match error {
+        LockError::Taken(pid) => OpenError::Locked { path: folder.to_owned(), pid },
+        LockError::Io(source) => unusable(source),
+    })?;
+    remove_scratch(folder);
+    if let Err(error) = finish_swap(&files, folder).and_then(|()| snapshot::remove_litter(&files, folder)) {
+        tracing::warn!(%error, "left-overs of an earlier run could not be removed");
+    }
+    let snapshots = snapshot::read_all(folder).map_err(unusable)?;
+    keep_copy(folder);
+    let answer = ask_database(&files, folder);
+    let verdict = match judge(&answer, &snapshots) {
+        Ok(verdict) => verdict,
+        Err(detail) => {
+            if let Answer::Open(database, _) = answer {
+                database.close();
+            }
+            if let Err(error) = put_copy_back(&files, folder) {
+                tracing::warn!(%error, "the database could not be put back as it was before it was opened");
+            }
+            return Err(OpenError::Unreadable { path: folder.to_owned(), detail });
+        }
+    };
+    let held = verdict.adapters.iter().map(|(adapter, settled)| (*adapter, settled.held.clone())).collect();
+    let engine = Engine {
+        folder: folder.to_owned(),
+        files,
+        held,
+        database: None,
+        predecessor: Predecessor::Discard,
+        lock: Some(lock),
+    };
+    let fresh = matches!(answer, Answer::Missing);
+    Ok(finish(engine, answer, verdict, &snapshots, if fresh { None } else { Some(now) }))
+}
+
+/// Puts what is to be served in place, as far as the disk allows.
+fn finish(
+    mut engine: Engine,
+    answer: Answer,
+    mut verdict: Verdict,
+    snapshots: &BTreeMap<AdapterAddress, Snapshots>,
+    damaged_at: Option<UnixMillis>,
+) -> Opened {
+    let mut failing = None;
+    match answer {
+        Answer::Open(database, _) if verdict.database_is_good => engine.database = Some(*database),
+        answer => {
+            if let Answer::Open(database, _) = answer {
+                database.close();
+            }
+            if let Some(at) = damaged_at {
+                engine.predecessor = Predecessor::PutAside(at);
+            }
+            failing = engine.rebuild().err();
+            if let (Some(at), None) = (damaged_at, &failing) {
+                verdict.problems.push(format!("the damaged database was kept as {DAMAGED_PREFIX}{}", at.0));
+            }
+        }
+    }
+    if failing.is_none() {
+        // With the database in order the copy has served its purpose.
+        if let Err(error) = engine.files.remove_folder(&engine.folder.join(COPY)) {
+            tracing::warn!(%error, "the copy from before opening could not be removed");
+        }
+    }
+    put_damaged_snapshots_aside(&engine, snapshots);
+    let stale = verdict.adapters.iter().filter(|(_, settled)| !settled.snapshot_is_good);
+    let stale_snapshots = stale.map(|(adapter, _)| *adapter).collect();
+    let state = state(&verdict, failing);
+    Opened { engine, state, stale_snapshots }
+}
+
+fn state(verdict: &Verdict, failing: Option<StoreFault>) -> StoreState {
+    for problem in &verdict.problems {
+        tracing::warn!(problem, "found while opening the store");
+    }
+    match failing {
+        Some(fault) => StoreState::Failing { fault },
+        None if verdict.problems.is_empty() => StoreState::Ok,
+        None => {
+            let mut detail = verdict.problems.join("; ");
+            if detail.len() > DETAIL_OCTETS_MAX {
+                let mut end = DETAIL_OCTETS_MAX;
+                while !detail.is_char_boundary(end) {
+                    end -= 1;
+                }
+                detail.truncate(end);
+                detail.push('…');
+            }
+            StoreState::Rebuilt { detail }
+        }
+    }
+}
+
+/// Whatever of the folder is ours has the modes of keys. A read-only disk is found out later.
+fn prepare(files: &Files, folder: &Path) -> io::Result<()> {
+    let made = if folder.is_dir() { make_private(folder) } else { files.make_folder(folder) };
+    match made {
+        Err(error) if fault(&error, "") == StoreFault::ReadOnly && folder.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+/// Copies the database before it is opened. One that is there is from an opening that was cut off, and
+/// has the better traces. Without a copy the service still starts: only the traces would be missing.
+fn keep_copy(folder: &Path) {
+    let (database, copy) = (folder.join(DATABASE), folder.join(COPY));
+    if !database.is_dir() || copy.exists() {
+        return;
+    }
+    let part = super::files::with_ending(&copy, "part");
+    let outcome = super::files::missing_is_fine(std::fs::remove_dir_all(&part))
+        .and_then(|()| copy_folder(&database, &part, &|_| true))
+        .and_then(|()| std::fs::rename(&part, &copy));
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "the database could not be copied before it is opened");
+        let _ = std::fs::remove_dir_all(&part);
+    }
+}
+
+fn ask_database(files: &Files, folder: &Path) -> Answer {
+    let path = folder.join(DATABASE);
+    if !path.exists() {
+        return Answer::Missing;
+    }
+    let refusal = match Database::open(files, &path) {
+        Ok((database, contents)) => return Answer::Open(Box::new(database), contents),
+        Err(error) => error,
+    };
+    // The engine's own snapshots only save time; a damaged one keeps it from opening.
+    let copy = folder.join(COPY);
+    let source = if copy.is_dir() { &copy } else { &path };
+    match read_copy(source) {
+        Ok(contents) => Answer::CopyOpened(contents, refusal.to_string()),
+        Err(_) => Answer::Refused(refusal.to_string()),
+    }
+}
+
+/// Begins the name of a copy that is being looked into. Beside the database and not in a temporary folder of the
+/// system, because it holds keys.
+const SCRATCH: &str = "sled.scratch-";
+
+/// What a crash left of such copies goes.
+fn remove_scratch(folder: &Path) {
+    let left = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in left.filter(|entry| entry.file_name().to_string_lossy().starts_with(SCRATCH)) {
+        let _ = std::fs::remove_dir_all(entry.path());
+    }
+}
+
+/// Reads a database without changing it: a copy of it is opened, without the engine's own snapshots.
+pub(super) fn read_copy(source: &Path) -> Result<Contents, EngineError> {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("{SCRATCH}{}-{number}", std::process::id());
+    let scratch = source.with_file_name(name);
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&scratch)?;
+    let read = || {
+        copy_folder(source, &scratch, &|name| !name.starts_with("snap.") && !is_half_snapshot(name))?;
+        let (database, contents) = Database::open(&Files::default(), &scratch)?;
+        database.close();
+        Ok(contents)
+    };
+    let outcome = read();
+    let _ = std::fs::remove_dir_all(&scratch);
+    outcome
+}
+
+/// What to serve. The error says why nothing can be served though there is something.
+pub(super) fn judge(
+    answer: &Answer,
+    snapshots: &BTreeMap<AdapterAddress, Snapshots>,
+) -> Result<Verdict, String> {
+    let contents = match answer {
+        Answer::Open(_, contents) | Answer::CopyOpened(contents, _) => Some(contents),
+        Answer::Missing | Answer::Refused(_) => None,
+    };
+    let mut verdict = Verdict { database_is_good: matches!(answer, Answer::Open(..)), ..Verdict::default() };
+    let headless = contents.is_some_and(|contents| !contents.has_header);
+    match answer {
+        Answer::Missing if !snapshots.is_empty() => {
+            verdict.problems.push("there was no database: restored from the snapshots".to_owned());
+        }
+        Answer::CopyOpened(_, refusal) => {
+            verdict.problems.push(format!("{refusal}; a copy of it could be read"))
+        }
+        Answer::Refused(refusal) => verdict.problems.push(format!("{refusal}: restored from the snapshots")),
+        Answer::Open(..) if headless => {
+            verdict.problems.push("the database had lost its beginning".to_owned())
+        }
+        Answer::Missing | Answer::Open(..) => {}
+    }
+    verdict.database_is_good &= !headless;
+    let nothing = Snapshots::default();
+    let known = contents.map(|contents| contents.adapters.keys().copied()).into_iter().flatten();
+    let all: BTreeSet<AdapterAddress> = known.chain(snapshots.keys().copied()).collect();
+    let mut unreadable = Vec::new();
+    for adapter in all {
+        let database = match contents {
+            None => DatabaseSide::Absent,
+            Some(contents) => {
+                contents.adapters.get(&adapter).map_or(DatabaseSide::Unknown, DatabaseSide::Found)
+            }
+        };
+        match settle(database, snapshots.get(&adapter).unwrap_or(&nothing)) {
+            Some(mut settled) => {
+                // Without any database it was said once, for all adapters.
+                if contents.is_none() && settled.problems.len() == 1 {
+                    settled.problems.clear();
+                }
+                let named = settled.problems.iter().map(|problem| format!("{adapter}: {problem}"));
+                verdict.problems.extend(named);
+                verdict.database_is_good &= settled.database_is_good;
+                verdict.adapters.insert(adapter, settled);
+            }
+            None => unreadable.push(adapter),
+        }
+    }
+    verdict.database_is_good &= unreadable.is_empty();
+    let blind = headless || matches!(answer, Answer::Refused(_));
+    verdict
+        .problems
+        .extend(unreadable.iter().map(|adapter| format!("{adapter}: none of its copies could be read")));
+    if verdict.adapters.is_empty() && (blind || !unreadable.is_empty()) {
+        return Err(verdict.problems.join("; "));
+    }
+    Ok(verdict)
+}
+
+fn put_damaged_snapshots_aside(engine: &Engine, snapshots: &BTreeMap<AdapterAddress, Snapshots>) {
+    for (adapter, files) in snapshots {
+        for (state, which) in [(&files.current, Which::Current), (&files.predecessor, Which::Predecessor)] {
+            if !matches!(state, FileState::Damaged { .. }) {
+                continue;
+            }
+            if let Err(error) = snapshot::put_aside(&engine.files, &engine.folder, *adapter, which) {
+                tracing::warn!(%adapter, %error, "a damaged snapshot could not be put aside");
+            }
+        }
+    }
+}
+
+impl Opened {
+    pub fn stored(&self) -> Vec<StoredAdapter> {
+        let stored = self.engine.held.iter().map(|(adapter, held)| StoredAdapter {
+            address: *adapter,
+            table: (*held.table).clone(),
+            record: held.record.clone(),
+        });
+        stored.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! What an adapter's table is, when its copies do not agree. Pure.
+//!
+//! A copy that is intact at generation G knows everything up to G, removals that are no longer
+//! remembered included: so the latest intact copy is the base, and of damaged ones only what is
+//! newer than the base is believed. Without an intact copy the damaged ones are put together, since
+//! a bond too many does less harm than one too few. Nothing readable is not the same as nothing.
+
+use super::sled::{Found, Held};
+use super::snapshot::{FileState, Snapshots};
+use crate::bond::{AdapterRecord, BondTable, Tombstone};
+
+/// What the database said of an adapter.
+#[derive(Clone, Copy)]
+pub(super) enum DatabaseSide<'a> {
+    /// There was none, or none that could be read.
+    Absent,
+    /// It is there and does not know the adapter.
+    Unknown,
+    Found(&'a Found),
+}
+
+/// What is to be served and what has to be mended.
+pub(super) struct Settled {
+    pub held: Held,
+    /// The database holds exactly this.
+    pub database_is_good: bool,
+    /// The snapshot holds exactly this.
+    pub snapshot_is_good: bool,
+    /// What was found and done, one clause each.
+    pub problems: Vec<String>,
+}
+
+struct Candidate<'a> {
+    name: &'static str,
+    table: &'a BondTable,
+    record: Option<&'a AdapterRecord>,
+    intact: bool,
+}
+
+/// None when there are copies and nothing of them could be read.
+pub(super) fn settle(database: DatabaseSide<'_>, snapshots: &Snapshots) -> Option<Settled> {
+    let candidates = candidates(database, snapshots);
+    let mut problems = problems(database, snapshots);
+    // The first of equals: the database, which is committed before its snapshot is written.
+    let mut base: Option<&Candidate<'_>> = None;
+    for candidate in candidates.iter().filter(|candidate| candidate.intact) {
+        if base.is_none_or(|base| candidate.table.generation() > base.table.generation()) {
+            base = Some(candidate);
+        }
+    }
+    let mut table = base.map(|base| base.table.clone()).unwrap_or_default();
+    let known_up_to = table.generation();
+    let mut took_more = false;
+    for candidate in candidates.iter().filter(|candidate| !candidate.intact) {
+        let newer =
+            if base.is_some() { newer_than(candidate.table, known_up_to) } else { candidate.table.clone() };
+        took_more |= table.merge(&newer);
+    }
+    if base.is_none() && table.is_empty() {
+        return None;
+    }
+    let record = record(&candidates, base);
+    let base_name = base.map_or("", |base| base.name);
+    let database_is_good = base_name == DATABASE && !took_more && !lost_anything(database);
+    if !database_is_good {
+        let count = table.len();
+        problems.push(match base {
+            Some(base) if base.name == DATABASE => format!("{count} bond(s) were taken from the database"),
+            Some(base) if took_more => {
+                format!("{count} bond(s) were taken from {} and what is newer", base.name)
+            }
+            Some(base) => format!("{count} bond(s) were taken from {}", base.name),
+            None => {
+                format!("no copy was whole; {count} bond(s) were put together from what passed its check")
+            }
+        });
+    }
+    let snapshot_is_good = matches!(&snapshots.current, FileState::Intact(copy)
+        if copy.table.generation() == table.generation() && copy.record == record && !took_more);
+    let held = Held { table: table.into(), record };
+    Some(Settled { held, database_is_good, snapshot_is_good, problems })
+}
+
+const DATABASE: &str = "the database";
+
+fn candidates<'a>(database: DatabaseSide<'a>, snapshots: &'a Snapshots) -> Vec<Candidate<'a>> {
+    let mut candidates = Vec::new();
+    if let DatabaseSide::Found(found) = database {
+        let record = found.record.as_ref();
+        candidates.push(Candidate { name: DATABASE, table: &found.table, record, intact: found.intact });
+    }
+    let files =
+        [(&snapshots.current, "the snapshot"), (&snapshots.predecessor, "the snapshot before the last")];
+    for (state, name) in files {
+        let (copy, intact) = match state {
+            FileState::Intact(copy) => (copy, true),
+            FileState::Damaged { salvaged: Some(copy), .. } => (copy, false),
+            FileState::Damaged { salvaged: None, .. } | FileState::Missing => continue,
+        };
+        // What passes only the checks of single bonds says nothing of the adapter.
+        let record = intact.then_some(&copy.record);
+        candidates.push(Candidate { name, table: &copy.table, record, intact });
+    }
+    candidates
+}
+
+/// The adapter's record has no generation of its own: the database has the newest, then the base.
+fn record(candidates: &[Candidate<'_>], base: Option<&Candidate<'_>>) -> AdapterRecord {
+    let database = candidates.iter().find(|candidate| candidate.name == DATABASE);
+    let ours = database.and_then(|database| database.record);
+    let bases = base.and_then(|base| base.record);
+    let any = candidates.iter().find_map(|candidate| candidate.record);
+    ours.or(bases).or(any).cloned().unwrap_or_default()
+}
+
+fn newer_than(table: &BondTable, generation: u64) -> BondTable {
+    let entries = table.entries().filter(|entry| entry.generation > generation);
+    let removals = table.tombstones().filter(|tombstone: &Tombstone| tombstone.generation > generation);
+    BondTable::from_stored(0, entries.map(|entry| ((*entry.bond).clone(), entry.generation)), removals)
+}
+
+fn lost_anything(database: DatabaseSide<'_>) -> bool {
+    matches!(database, DatabaseSide::Found(found) if !found.intact || !found.lost.is_empty())
+}
+
+fn problems(database: DatabaseSide<'_>, snapshots: &Snapshots) -> Vec<String> {
+    let mut problems = Vec::new();
+    match database {
+        DatabaseSide::Unknown => problems.push("the database had lost it".to_owned()),
+        DatabaseSide::Found(found) if !found.intact => {
+            problems.push(format!("the database was damaged ({} bond(s) left)", found.table.len()));
+        }
+        DatabaseSide::Found(_) | DatabaseSide::Absent => {}
+    }
+    if let DatabaseSide::Found(found) = database {
+        problems.extend(
+            found.lost.iter().take(LOST_NAMED_MAX).map(|lost| format!("lost in the database: {lost}")),
+        );
+    }
+    let files =
+        [(&snapshots.current, "the snapshot"), (&snapshots.predecessor, "the snapshot before the last")];
+    for (state, name) in files {
+        if let FileState::Damaged { detail, .. } = state {
+            problems.push(format!("{name} was damaged: {detail}"));
+        }
+    }
+    problems
+}
+
+/// Lost records that are named one by one; a report must not grow with the damage.
+const LOST_NAMED_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,362 @@
+//! The database: sled, used in the one way that was measured to be safe.
+//!
+//! * sled's `flush` alone is not durable on Linux: a commit ends with `fdatasync` on the file `db`.
+//! * A database is made whole under another name, synced, and renamed: one cut off in its first
+//!   moments may never open again.
+//! * Left-overs `snap.*.generating` make opening fail for ever: they go first.
+//! * Opening a damaged database succeeds and gives back less. Every tree has a seal that tells.
+//! * After an error nothing is retried on the same descriptors: the whole is written anew.
+//!
+//! One tree an adapter, named by its address, and the tree `meta` for what is known of adapters.
+//! Must never be called from the event loop. Driven by `engine`, which decides what to do about errors.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::sled::{Batch, Db, Tree};
+
+use super::files::{Files, Step, make_private, parent, sync_tree};
+use super::guard::guarded;
+use super::record::{Content, ContentRef, HEADER_KEY, SEAL_KEY, Seal, decode, encode, peer_key, peer_of_key};
+use crate::bond::{AdapterAddress, AdapterRecord, Bond, BondTable, PeerAddress, Tombstone};
+
+/// Memory for the engine's pages; its own default is 1 GiB.
+const CACHE_OCTETS: u64 = 1 << 20;
+
+/// How long a database that was just closed may keep its lock: threads of the engine let go late.
+/// Nobody else can hold it, as the folder has a lock of ours.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// Tree of adapter records and of the header.
+const META: &str = "meta";
+
+/// What the store keeps of one adapter.
+#[derive(Clone, Default)]
+pub(super) struct Held {
+    pub table: Arc<BondTable>,
+    pub record: AdapterRecord,
+}
+
+/// What went wrong in the engine. Never its own words, which may hold what was stored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EngineError {
+    #[error("the database: {0}")]
+    Io(#[from] io::Error),
+    #[error("the database is damaged")]
+    Damaged,
+    #[error("the database engine panicked")]
+    Panicked,
+}
+
+impl From<::sled::Error> for EngineError {
+    fn from(error: ::sled::Error) -> Self {
+        match error {
+            ::sled::Error::Io(error) => Self::Io(error),
+            _ => Self::Damaged,
+        }
+    }
+}
+
+/// What a database gave back of one adapter.
+#[derive(Clone, Default)]
+pub(super) struct Found {
+    pub table: BondTable,
+    pub record: Option<AdapterRecord>,
+    /// The seal is there and fits: nothing is missing.
+    pub intact: bool,
+    /// Records that could not be read, by name.
+    pub lost: Vec<String>,
+}
+
+/// What a database gave back.
+#[derive(Clone, Default)]
+pub(super) struct Contents {
+    /// The header is there; without it the database has lost its beginning.
+    pub has_header: bool,
+    pub adapters: BTreeMap<AdapterAddress, Found>,
+}
+
+/// What an entry of a tree was when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    generation: u64,
+    is_removal: bool,
+}
+
+type Stamps = BTreeMap<PeerAddress, Stamp>;
+
+/// An open database.
+pub(super) struct Database {
+    db: Db,
+    meta: Tree,
+    trees: BTreeMap<AdapterAddress, (Tree, Stamps)>,
+    /// `db` once more, for `fdatasync`: sled does not lend its own.
+    file: File,
+    path: PathBuf,
+    files: Files,
+}
+
+impl Database {
+    /// Opens a database that is there, and reads all of it.
+    pub fn open(files: &Files, path: &Path) -> Result<(Self, Contents), EngineError> {
+        remove_half_snapshots(path)?;
+        if !path.join("db").is_file() {
+            // sled would make a new one here, and take the place of what was lost.
+            return Err(EngineError::Damaged);
+        }
+        guarded(|| Self::open_unguarded(files, path)).unwrap_or(Err(EngineError::Panicked))
+    }
+
+    /// Makes a database at `path`, where nothing is, and closes it: complete and synced.
+    pub fn create(
+        files: &Files,
+        path: &Path,
+        held: &BTreeMap<AdapterAddress, Held>,
+    ) -> Result<(), EngineError> {
+        files.step(Step::Database, path)?;
+        let make = || -> Result<(), EngineError> {
+            let mut database = Self::start(files, path)?;
+            database.meta.insert(HEADER_KEY, header().as_slice())?;
+            for (adapter, held) in held {
+                database.write(*adapter, held)?;
+            }
+            database.sync()
+        };
+        guarded(make).unwrap_or(Err(EngineError::Panicked))?;
+        make_private(path)?;
+        sync_tree(path)?;
+        files.sync_folder(parent(path))?;
+        Ok(())
+    }
+
+    /// Writes what is different and makes it last. After an error nothing of this database is to be
+    /// trusted.
+    pub fn commit(&mut self, changed: &[(AdapterAddress, Held)]) -> Result<(), EngineError> {
+        self.files.step(Step::Database, &self.path)?;
+        let write = || {
+            for (adapter, held) in changed {
+                self.write(*adapter, held)?;
+            }
+            self.sync()
+        };
+        guarded(write).unwrap_or(Err(EngineError::Panicked))
+    }
+
+    /// Drops everything of one adapter. The record goes first: a tree without one is harmless.
+    pub fn drop_adapter(&mut self, adapter: AdapterAddress) -> Result<(), EngineError> {
+        self.files.step(Step::Database, &self.path)?;
+        let remove = || {
+            self.meta.remove(adapter.to_wire())?;
+            self.trees.remove(&adapter);
+            self.db.drop_tree(tree_name(adapter))?;
+            self.sync()
+        };
+        guarded(remove).unwrap_or(Err(EngineError::Panicked))
+    }
+
+    /// Closes; the engine may panic at that too.
+    pub fn close(self) {
+        let _ = guarded(move || drop(self));
+    }
+
+    fn open_unguarded(files: &Files, path: &Path) -> Result<(Self, Contents), EngineError> {
+        let mut database = Self::start(files, path)?;
+        let mut contents = Contents { has_header: database.has_header()?, ..Contents::default() };
+        for name in database.db.tree_names() {
+            let Some(adapter) = std::str::from_utf8(&name).ok().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let tree = database.db.open_tree(&name)?;
+            let (found, stamps) = read_tree(adapter, &tree)?;
+            contents.adapters.insert(adapter, found);
+            database.trees.insert(adapter, (tree, stamps));
+        }
+        for entry in &database.meta {
+            let (key, value) = entry?;
+            read_meta(&mut contents, &key, &value);
+        }
+        Ok((database, contents))
+    }
+
+    fn start(files: &Files, path: &Path) -> Result<Self, EngineError> {
+        let config = ::sled::Config::new().path(path).cache_capacity(CACHE_OCTETS).flush_every_ms(None);
+        let give_up = Instant::now() + LOCK_WAIT;
+        let db = loop {
+            match config.open() {
+                Err(error) if is_lock_error(&error) && Instant::now() < give_up => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                outcome => break outcome?,
+            }
+        };
+        make_private(path)?;
+        Ok(Self {
+            meta: db.open_tree(META)?,
+            db,
+            trees: BTreeMap::new(),
+            file: File::open(path.join("db"))?,
+            path: path.to_owned(),
+            files: files.clone(),
+        })
+    }
+
+    fn has_header(&self) -> Result<bool, EngineError> {
+        let header = self.meta.get(HEADER_KEY)?;
+        let record = header.and_then(|bytes| decode(None, HEADER_KEY, &bytes).ok());
+        Ok(record.is_some_and(|record| record.content == Content::Header))
+    }
+
+    fn write(&mut self, adapter: AdapterAddress, held: &Held) -> Result<(), EngineError> {
+        if !self.trees.contains_key(&adapter) {
+            let tree = self.db.open_tree(tree_name(adapter))?;
+            self.trees.insert(adapter, (tree, Stamps::new()));
+        }
+        if let Some((tree, stamps)) = self.trees.get_mut(&adapter) {
+            let wanted = stamps_of(&held.table);
+            tree.apply_batch(batch(adapter, &held.table, stamps, &wanted))?;
+            *stamps = wanted;
+        }
+        let key = adapter.to_wire();
+        let content = ContentRef::Adapter(&held.record);
+        let record = encode(Some(adapter), &key, held.table.generation(), content);
+        self.meta.insert(key, record.as_slice())?;
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        self.db.flush()?;
+        self.files.step(Step::SyncDatabase, &self.path)?;
+        self.file.sync_data()?;
+        Ok(())
+    }
+}
+
+fn is_lock_error(error: &::sled::Error) -> bool {
+    matches!(error, ::sled::Error::Io(error)
+        if error.kind() == io::ErrorKind::Other && error.to_string().starts_with("could not acquire lock"))
+}
+
+fn remove_half_snapshots(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(is_half_snapshot) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// A file that the engine was writing when it was stopped.
+pub(super) fn is_half_snapshot(name: &str) -> bool {
+    name.starts_with("snap.") && (name.ends_with(".generating") || name.ends_with(".in___motion"))
+}
+
+fn tree_name(adapter: AdapterAddress) -> String {
+    adapter.to_string()
+}
+
+fn header() -> zeroize::Zeroizing<Vec<u8>> {
+    encode(None, HEADER_KEY, 0, ContentRef::Header)
+}
+
+fn stamps_of(table: &BondTable) -> Stamps {
+    let bonds = table
+        .entries()
+        .map(|entry| (entry.bond.peer, Stamp { generation: entry.generation, is_removal: false }));
+    let removals = table
+        .tombstones()
+        .map(|tombstone| (tombstone.peer, Stamp { generation: tombstone.generation, is_removal: true }));
+    bonds.chain(removals).collect()
+}
+
+fn seal_of(stamps: &Stamps) -> Seal {
+    let mut hash = crc32fast::Hasher::new();
+    let mut removal_count = 0;
+    for (peer, stamp) in stamps {
+        hash.update(&peer_key(*peer));
+        hash.update(&stamp.generation.to_le_bytes());
+        hash.update(&[u8::from(stamp.is_removal)]);
+        removal_count += u32::from(stamp.is_removal);
+    }
+    let count = u32::try_from(stamps.len()).unwrap_or(u32::MAX);
+    Seal { bond_count: count - removal_count, removal_count, stamps: hash.finalize() }
+}
+
+/// What has to be written to bring a tree from one state to the next: all of it or nothing.
+fn batch(adapter: AdapterAddress, table: &BondTable, present: &Stamps, wanted: &Stamps) -> Batch {
+    let mut batch = Batch::default();
+    let mut put = |key: &[u8], generation, content: ContentRef<'_>| {
+        batch.insert(key, encode(Some(adapter), key, generation, content).as_slice());
+    };
+    for entry in table.entries() {
+        let peer = entry.bond.peer;
+        if present.get(&peer) != wanted.get(&peer) {
+            put(&peer_key(peer), entry.generation, ContentRef::Bond(&entry.bond));
+        }
+    }
+    for tombstone in table.tombstones() {
+        let peer = tombstone.peer;
+        if present.get(&peer) != wanted.get(&peer) {
+            put(&peer_key(peer), tombstone.generation, ContentRef::Removal);
+        }
+    }
+    put(&SEAL_KEY, table.generation(), ContentRef::Seal(seal_of(wanted)));
+    for peer in present.keys().filter(|peer| !wanted.contains_key(peer)) {
+        batch.remove(&peer_key(*peer));
+    }
+    batch
+}
+
+fn read_tree(adapter: AdapterAddress, tree: &Tree) -> Result<(Found, Stamps), EngineError> {
+    let mut bonds: Vec<(Bond, u64)> = Vec::new();
+    let mut tombstones = Vec::new();
+    let (mut generation, mut seal, mut lost) = (0, None, Vec::new());
+    for entry in tree {
+        let (key, bytes) = entry?;
+        let peer = peer_of_key(&key);
+        let record = match decode(Some(adapter), &key, &bytes) {
+            Ok(record) => record,
+            Err(error) => {
+                let name = peer.map_or_else(|| "a record without a name".to_owned(), |peer| peer.to_string());
+                lost.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        match (record.content, peer) {
+            (Content::Bond(bond), _) => bonds.push((*bond, record.generation)),
+            (Content::Removal, Some(peer)) => {
+                tombstones.push(Tombstone { peer, generation: record.generation });
+            }
+            (Content::Seal(found), _) => {
+                seal = Some(found);
+                generation = record.generation;
+            }
+            _ => lost.push("a record that does not belong there".to_owned()),
+        }
+    }
+    let table = BondTable::from_stored(generation, bonds, tombstones);
+    let stamps = stamps_of(&table);
+    let intact = seal == Some(seal_of(&stamps)) && lost.is_empty();
+    Ok((Found { table, record: None, intact, lost }, stamps))
+}
+
+fn read_meta(contents: &mut Contents, key: &[u8], bytes: &[u8]) {
+    let Some(adapter) = key.try_into().ok().and_then(|key| AdapterAddress::from_wire(key).ok()) else {
+        return;
+    };
+    // A record whose tree is missing makes an adapter that is not intact.
+    let found = contents.adapters.entry(adapter).or_default();
+    match decode(Some(adapter), key, bytes).map(|record| record.content) {
+        Ok(Content::Adapter(record)) => found.record = Some(record),
+        Ok(_) => found.lost.push("its own record".to_owned()),
+        Err(error) => found.lost.push(format!("its own record: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
