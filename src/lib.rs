@@ -1,5 +1,6 @@
 //! bondkeeper: keeps every Bluetooth bond of a Linux host safe and loads it back.
 
+pub mod adapter;
 pub mod bond;
 pub mod format;
 pub mod mgmt;

@@ -1,0 +1,50 @@
+//! The kernel's events in the words of the machine. Pure.
+
+use super::machine::KernelEvent;
+use crate::mgmt::Event;
+
+/// What an event means to the adapter; none where it means nothing.
+pub fn kernel_event(event: Event) -> Option<KernelEvent> {
+    Some(match event {
+        Event::NewKey(report) => match report.accept() {
+            Ok((peer, key)) => KernelEvent::Key { peer, key },
+            Err(reason) => KernelEvent::Skipped { reason: reason.code() },
+        },
+        // A private address that the kernel could not resolve names nobody.
+        Event::DeviceConnected { address, data, .. } => {
+            KernelEvent::Connected { peer: address.peer().ok(), name: data.name() }
+        }
+        Event::DeviceDisconnected { address, .. } => KernelEvent::Disconnected { peer: address.peer().ok() },
+        Event::DeviceUnpaired { address } => {
+            KernelEvent::Unpaired { peer: address.peer().ok()?, bredr: address.is_bredr() }
+        }
+        Event::NewSettings(settings) => KernelEvent::Powered(settings.is_powered()),
+        Event::LocalNameChanged { name, .. } => KernelEvent::Renamed(name),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mgmt::{RawAddress, Settings};
+
+    #[test]
+    fn a_private_address_connects_nobody_in_particular() {
+        let address =
+            RawAddress { octets: [0xAA, 0xFB, 0x0D, 0x94, 0x81, 0x70], kind: RawAddress::LE_RANDOM };
+        let event = Event::DeviceUnpaired { address };
+        assert!(kernel_event(event).is_none());
+        let data = crate::mgmt::event::AdvertisingData::default();
+        let event = kernel_event(Event::DeviceConnected { address, flags: 0, data });
+        assert!(matches!(event, Some(KernelEvent::Connected { peer: None, .. })));
+    }
+
+    #[test]
+    fn new_settings_tell_of_power() {
+        let on = kernel_event(Event::NewSettings(Settings::POWERED));
+        assert!(matches!(on, Some(KernelEvent::Powered(true))));
+        let off = kernel_event(Event::NewSettings(Settings(0)));
+        assert!(matches!(off, Some(KernelEvent::Powered(false))));
+    }
+}

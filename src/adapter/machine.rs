@@ -1,0 +1,337 @@
+//! The life of one adapter: what is captured, what is loaded, what is said.
+//!
+//! Sans-io: every input comes as a method call with the time as an argument, everything that is
+//! to be done is taken out with [`AdapterMachine::take_output`]. The contract: one input, then take
+//! outputs until there are none, then arm a timer for [`AdapterMachine::next_deadline`]. It must never
+//! answer a confirmation or a passkey, never send a load against the gate's word, and never announce a bond
+//! that is not durable. Driven by `adapter::actor`.
+
+mod capture;
+mod command;
+mod load;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::gate::{self, GateFacts, Verdict};
+use super::load::LoadRun;
+use super::messages::{
+    AdapterEvent, AdapterStateChanged, Attach, BondsDescription, CommandError, EventKind, ForgetReport,
+    KernelSide, Neighbours, RestoreReport,
+};
+use super::pairing::Pairings;
+use super::shadow::Shadow;
+use crate::bond::{
+    AdapterAddress, AdapterRecord, Appearance, BondTable, CapturedKey, FingerprintKey, Mode, PeerAddress,
+    UnixMillis,
+};
+use crate::mgmt::LoadList;
+use crate::store::messages::{StoreFault, StoredAdapter};
+use command::PendingCommand;
+
+/// One point in time, on both clocks. Decisions use `instant`; `wall` is for people.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    pub instant: Instant,
+    pub wall: UnixMillis,
+}
+
+/// What the kernel told of this adapter, in the domain's words.
+#[derive(Clone)]
+pub enum KernelEvent {
+    /// A key to keep: the store hint was set and every field is valid.
+    Key {
+        peer: PeerAddress,
+        key: CapturedKey,
+    },
+    /// A key that must not be kept, and why.
+    Skipped {
+        reason: &'static str,
+    },
+    /// A link is up. None for a private address that the kernel did not resolve.
+    Connected {
+        peer: Option<PeerAddress>,
+        name: Option<String>,
+    },
+    Disconnected {
+        peer: Option<PeerAddress>,
+    },
+    /// Another process unpaired the peer on one transport; the other transport's keys stay.
+    Unpaired {
+        peer: PeerAddress,
+        bredr: bool,
+    },
+    Powered(bool),
+    Renamed(String),
+}
+
+/// What an Unpair Device command came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnpairOutcome {
+    /// The kernel holds no key of the peer any more (it was unpaired, or was not paired).
+    Gone,
+    Failed(String),
+    Silent,
+}
+
+/// Names a request whose answer is still out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Something for the shell to do.
+pub enum Output {
+    /// Load this list; answer with [`AdapterMachine::list_outcome`].
+    SendList(LoadList),
+    /// Unpair; answer with [`AdapterMachine::unpair_outcome`].
+    SendUnpair {
+        peer: PeerAddress,
+        bredr: bool,
+    },
+    /// To the store.
+    SaveBonds(Arc<BondTable>),
+    SaveRecord(AdapterRecord),
+    /// To the store; answer with [`AdapterMachine::checkpoint_outcome`] if `awaited`.
+    SaveCheckpoint {
+        table: Arc<BondTable>,
+        reason: &'static str,
+        awaited: bool,
+    },
+    /// To whoever publishes.
+    State(Box<AdapterStateChanged>),
+    Bonds(BondsDescription),
+    Event(Box<AdapterEvent>),
+    /// To whoever asked.
+    Reply(RequestId, Box<Reply>),
+}
+
+/// An answer to a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reply {
+    Restore(Result<RestoreReport, CommandError>),
+    Forget(Result<ForgetReport, CommandError>),
+    Reload(Result<KernelSide, CommandError>),
+}
+
+/// The adapter while it is plugged in.
+struct Attachment {
+    index: u16,
+    powered: bool,
+    dual_mode: bool,
+    appearance: Option<Appearance>,
+    shadow: Shadow,
+    /// Peers whose keys the kernel itself made in this appearance: a load must not drop them,
+    /// whoever keeps them.
+    made_here: BTreeSet<PeerAddress>,
+    connected: BTreeSet<PeerAddress>,
+    run: Option<LoadRun>,
+    /// A load is wanted as soon as nothing stands against it, and why.
+    wanted: Option<load::Wanted>,
+    retry: load::Retry,
+    last_error: Option<String>,
+}
+
+/// See the module text.
+pub struct AdapterMachine {
+    address: AdapterAddress,
+    default_mode: Mode,
+    fingerprint_key: FingerprintKey,
+    record: AdapterRecord,
+    table: BondTable,
+    persisted_generation: u64,
+    last_persisted: Option<UnixMillis>,
+    persist_fault: Option<StoreFault>,
+    attachment: Option<Attachment>,
+    neighbours: Option<Neighbours>,
+    pairings: Pairings,
+    announcements: Vec<report::Announcement>,
+    last_seen: BTreeMap<PeerAddress, UnixMillis>,
+    /// Names that connections told, of peers without a bond yet.
+    names: BTreeMap<PeerAddress, String>,
+    skipped: BTreeMap<&'static str, u64>,
+    command: Option<PendingCommand>,
+    outputs: VecDeque<Output>,
+    bonds_dirty: bool,
+    last_state: Option<AdapterStateChanged>,
+    last_verdict: Option<Verdict>,
+}
+
+impl AdapterMachine {
+    /// An adapter as it was stored, not plugged in.
+    pub fn new(stored: StoredAdapter, default_mode: Mode, fingerprint_key: FingerprintKey, now: Now) -> Self {
+        let StoredAdapter { address, table, record } = stored;
+        let mut machine = Self {
+            address,
+            default_mode,
+            fingerprint_key,
+            record,
+            persisted_generation: table.generation(),
+            table,
+            last_persisted: None,
+            persist_fault: None,
+            attachment: None,
+            neighbours: None,
+            pairings: Pairings::default(),
+            announcements: Vec::new(),
+            last_seen: BTreeMap::new(),
+            names: BTreeMap::new(),
+            skipped: BTreeMap::new(),
+            command: None,
+            outputs: VecDeque::new(),
+            bonds_dirty: true,
+            last_state: None,
+            last_verdict: None,
+        };
+        machine.settle(now);
+        machine
+    }
+
+    /// Next thing to do, if any.
+    pub fn take_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`tick`](Self::tick) is due next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let retry = self.attachment.as_ref().and_then(|attachment| {
+            let waits = attachment.run.is_none() && attachment.wanted.is_some() && self.verdict().may_load();
+            attachment.retry.at().filter(|_| waits)
+        });
+        let command = self.command.as_ref().map(PendingCommand::deadline);
+        [self.pairings.next_deadline(), retry, command].into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Now) {
+        self.announce_finished_pairings(now);
+        self.expire_command(now);
+        self.settle(now);
+    }
+
+    /// The adapter was plugged in, or was there when the service started.
+    pub fn attach(&mut self, attach: Attach, now: Now) {
+        let Attach { index, info, appearance, seen_appearing } = attach;
+        let mut attachment = Attachment {
+            index,
+            powered: info.powered,
+            dual_mode: info.bredr,
+            shadow: if seen_appearing { Shadow::of_new_appearance() } else { Shadow::unknown() },
+            appearance,
+            made_here: BTreeSet::new(),
+            connected: BTreeSet::new(),
+            run: None,
+            wanted: None,
+            retry: load::Retry::default(),
+            last_error: None,
+        };
+        if self.is_inherited(&attachment) {
+            self.inherit(&mut attachment);
+        } else {
+            attachment.wanted = Some(load::Wanted::cause("plugged_in"));
+        }
+        self.attachment = Some(attachment);
+        let record = &mut self.record;
+        if record.name.as_deref() != Some(info.name.as_str()) || record.last_index != Some(index) {
+            record.name = Some(info.name);
+            record.last_index = Some(index);
+            self.outputs.push_back(Output::SaveRecord(self.record.clone()));
+        }
+        self.bonds_dirty = true;
+        self.settle(now);
+    }
+
+    /// The adapter was pulled out: its kernel tables are gone.
+    pub fn detach(&mut self, now: Now) {
+        if self.attachment.take().is_none() {
+            return;
+        }
+        self.bonds_dirty = true;
+        self.last_verdict = None;
+        self.command_lost_the_adapter();
+        self.settle(now);
+    }
+
+    /// Who else is at this adapter; `None` when that cannot be seen.
+    pub fn neighbours_changed(&mut self, seen: Option<Neighbours>, now: Now) {
+        let new_manager = match (&seen, &self.neighbours) {
+            (Some(seen), Some(known)) => seen.managers.iter().any(|name| !known.managers.contains(name)),
+            (Some(seen), None) => !seen.managers.is_empty(),
+            (None, _) => false,
+        };
+        if let (true, Some(attachment)) = (new_manager, &mut self.attachment) {
+            attachment.shadow.forget();
+            self.bonds_dirty = true;
+        }
+        self.neighbours = seen;
+        self.settle(now);
+    }
+
+    /// The user's choice for this adapter.
+    pub fn set_mode(&mut self, mode: Mode, now: Now) -> Verdict {
+        if self.record.mode != Some(mode) {
+            self.record.mode = Some(mode);
+            self.outputs.push_back(Output::SaveRecord(self.record.clone()));
+            if let Some(attachment) = &mut self.attachment {
+                // A hold may have kept a load back.
+                let missing = self.table.bonds().any(|bond| attachment.shadow.holds(bond.peer) != Some(true));
+                if missing && attachment.wanted.is_none() {
+                    attachment.wanted = Some(load::Wanted::cause("mode"));
+                }
+            }
+        }
+        self.settle(now);
+        self.verdict()
+    }
+
+    /// The gate's word for the facts as they are.
+    pub fn verdict(&self) -> Verdict {
+        let managers = self.neighbours.as_ref().map(|neighbours| neighbours.managers.as_slice());
+        gate::decide(GateFacts { mode: self.mode(), managers })
+    }
+
+    /// The bonds as they stand.
+    pub const fn table(&self) -> &BondTable {
+        &self.table
+    }
+
+    /// What is remembered of the adapter besides its bonds.
+    pub const fn record(&self) -> &AdapterRecord {
+        &self.record
+    }
+
+    /// Plugged in under some index.
+    pub const fn is_attached(&self) -> bool {
+        self.attachment.is_some()
+    }
+
+    fn mode(&self) -> Mode {
+        self.record.mode.unwrap_or(self.default_mode)
+    }
+
+    /// Whatever follows from the facts, once after every input: loads that may start, then what is
+    /// to be said, state before events.
+    fn settle(&mut self, now: Now) {
+        self.note_verdict(now);
+        self.start_wanted_load(now);
+        self.publish(now);
+    }
+
+    fn note_verdict(&mut self, now: Now) {
+        let verdict = self.verdict();
+        if self.last_verdict.as_ref() == Some(&verdict) {
+            return;
+        }
+        // Said once the adapter is there, not before.
+        if !self.is_attached() {
+            return;
+        }
+        if let Verdict::Hold(reason) = &verdict {
+            let kind = EventKind::AdapterHeld { reason: reason.words(), advice: reason.advice() };
+            self.push_event(kind, "gate", now);
+        }
+        self.last_verdict = Some(verdict);
+    }
+}

@@ -1,0 +1,369 @@
+//! Commands of users: restore, forget, reload. One at a time on an adapter; each is
+//! answered within its deadline, also when it fails.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::load::Wanted;
+use super::report::{Announcement, Subject};
+use super::{AdapterMachine, Now, Output, Reply, RequestId, UnpairOutcome};
+use crate::adapter::gate::Verdict;
+use crate::adapter::messages::{
+    CommandError, ForgetBond, ForgetReport, KernelSide, KernelSideState, Restore, RestoreReport,
+};
+use crate::bond::plan::{PlanFacts, RestorePlan, plan_restore};
+use crate::store::messages::{Checkpoint, StoreFault};
+
+/// Longest that a command may take: a slow SD card's commit and every load command's own deadline fit.
+pub const COMMAND_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What is being carried out.
+enum Work {
+    /// `generation`: the table that the plan was made from.
+    Restore {
+        plan: Box<RestorePlan>,
+        report: RestoreReport,
+        generation: u64,
+    },
+    /// `transports`: what is still to be unpaired, true for BR/EDR. A dual-mode peer needs both.
+    Forget {
+        request: ForgetBond,
+        report: ForgetReport,
+        transports: Vec<bool>,
+    },
+    Reload,
+}
+
+/// What it waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Checkpoint,
+    Persisted(u64),
+    Load,
+    Unpair,
+}
+
+/// A command that has begun and is not answered yet.
+pub(super) struct PendingCommand {
+    id: RequestId,
+    work: Work,
+    step: Step,
+    deadline: Instant,
+}
+
+impl PendingCommand {
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+fn side(state: KernelSideState, reason: impl Into<Option<&'static str>>) -> KernelSide {
+    KernelSide { state, reason: reason.into().map(str::to_owned) }
+}
+
+impl AdapterMachine {
+    /// Plans a restore and, unless it is a dry run, carries it out.
+    pub fn restore(&mut self, id: RequestId, request: Restore, now: Now) {
+        let plan = self.plan(&request, now);
+        let report = RestoreReport {
+            plan_id: plan.plan_id.clone(),
+            applied: false,
+            added: plan.added.clone(),
+            replaced: plan.replaced.clone(),
+            unchanged: plan.unchanged.clone(),
+            lost: plan.lost.clone(),
+            hazards: plan.hazards.clone(),
+            kernel: None,
+            checkpoint: None,
+        };
+        if request.dry_run {
+            return self.reply(id, Reply::Restore(Ok(report)));
+        }
+        if request.plan_id.is_some_and(|expected| expected != plan.plan_id) {
+            return self.reply(id, Reply::Restore(Err(CommandError::PlanStale)));
+        }
+        if self.command.is_some() {
+            return self.reply(id, Reply::Restore(Err(CommandError::Busy)));
+        }
+        let destructive = !plan.lost.is_empty() || !plan.replaced.is_empty();
+        self.command = Some(PendingCommand {
+            id,
+            work: Work::Restore { plan: Box::new(plan), report, generation: self.table.generation() },
+            step: Step::Checkpoint,
+            deadline: now.instant + COMMAND_DEADLINE,
+        });
+        if destructive {
+            self.checkpoint("before_restore");
+        } else {
+            self.change_table(None);
+        }
+        self.settle(now);
+    }
+
+    fn plan(&self, request: &Restore, now: Now) -> RestorePlan {
+        let connected =
+            self.attachment.as_ref().map(|attachment| attachment.connected.iter().copied().collect());
+        let facts = PlanFacts {
+            connected: connected.unwrap_or_default(),
+            adapter_mismatch: request.adapter_mismatch,
+            held: self.is_attached() && !self.verdict().may_load(),
+        };
+        let key = &self.fingerprint_key;
+        plan_restore(&self.table, &request.bonds, request.mode, request.source, &facts, key, now.wall)
+    }
+
+    /// Drops a bond.
+    pub fn forget(&mut self, id: RequestId, request: ForgetBond, now: Now) {
+        let peer = request.peer;
+        let Some(bond) = self.table.get(peer) else {
+            return self.reply(id, Reply::Forget(Err(CommandError::PeerUnknown(peer))));
+        };
+        let transports = [(bond.has_le_keys(), false), (bond.link_key.is_some(), true)];
+        let transports = transports.into_iter().filter(|(has, _)| *has).map(|(_, bredr)| bredr).collect();
+        if self.command.is_some() {
+            return self.reply(id, Reply::Forget(Err(CommandError::Busy)));
+        }
+        let report = ForgetReport { peer, kernel: side(KernelSideState::Absent, None), checkpoint: None };
+        self.command = Some(PendingCommand {
+            id,
+            work: Work::Forget { request, report, transports },
+            step: Step::Checkpoint,
+            deadline: now.instant + COMMAND_DEADLINE,
+        });
+        self.checkpoint("before_forget");
+        self.settle(now);
+    }
+
+    /// Reconciles now.
+    pub fn reload(&mut self, id: RequestId, now: Now) {
+        let error = match self.verdict() {
+            _ if !self.is_attached() => Some(CommandError::AdapterAbsent),
+            Verdict::Hold(reason) => {
+                Some(CommandError::Held { reason: reason.words(), advice: reason.advice() })
+            }
+            _ if self.command.is_some() => Some(CommandError::Busy),
+            _ => None,
+        };
+        if let Some(error) = error {
+            return self.reply(id, Reply::Reload(Err(error)));
+        }
+        let deadline = now.instant + COMMAND_DEADLINE;
+        self.command = Some(PendingCommand { id, work: Work::Reload, step: Step::Load, deadline });
+        self.want_load(Wanted::cause("reload"));
+        self.settle(now);
+    }
+
+    fn checkpoint(&mut self, reason: &'static str) {
+        let table = Arc::new(self.table.clone());
+        self.outputs.push_back(Output::SaveCheckpoint { table, reason, awaited: true });
+    }
+
+    /// The copy that a command asked for is taken, or could not be.
+    pub fn checkpoint_outcome(&mut self, outcome: Result<Checkpoint, StoreFault>, now: Now) {
+        if self.command.as_ref().is_some_and(|command| command.step == Step::Checkpoint) {
+            match outcome {
+                Ok(checkpoint) => self.change_table(Some(checkpoint.label)),
+                Err(fault) => self.fail_command(CommandError::Store(fault)),
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Second step of a restore or a forget: change the table, and wait until that is durable.
+    fn change_table(&mut self, label: Option<String>) {
+        let Some(mut command) = self.command.take() else { return };
+        let before = self.table.generation();
+        match &mut command.work {
+            Work::Restore { plan, report, generation } => {
+                report.checkpoint = label;
+                // A pairing came in while the checkpoint was written.
+                if *generation != before {
+                    return self.reply(command.id, Reply::Restore(Err(CommandError::PlanStale)));
+                }
+                if let Err(full) = plan.apply(&mut self.table) {
+                    return self.reply(command.id, Reply::Restore(Err(CommandError::TableFull(full))));
+                }
+                if !plan.is_empty() {
+                    let (added, replaced, lost) =
+                        (plan.added.clone(), plan.replaced.clone(), plan.lost.clone());
+                    let subject = Subject::Restored { added, replaced, lost };
+                    let generation = self.table.generation();
+                    self.announcements.push(Announcement { generation, subject, cause: "restore" });
+                }
+            }
+            Work::Forget { request, report, .. } => {
+                report.checkpoint = label;
+                self.remove_bond(request.peer, "forget");
+            }
+            Work::Reload => {}
+        }
+        let changed = self.table.generation() != before;
+        command.step = Step::Persisted(self.table.generation());
+        self.command = Some(command);
+        if changed {
+            self.bonds_dirty = true;
+            self.save_bonds();
+        }
+        self.command_persisted();
+    }
+
+    /// Third step: the kernel.
+    pub(super) fn command_persisted(&mut self) {
+        let Some(command) = &mut self.command else { return };
+        let Step::Persisted(generation) = command.step else { return };
+        if generation > self.persisted_generation {
+            return;
+        }
+        match &command.work {
+            Work::Forget { request, .. } => {
+                let request = *request;
+                self.forget_in_kernel(request);
+            }
+            Work::Restore { plan, .. } => {
+                let removes = !plan.lost.is_empty();
+                self.load_for_command(if removes {
+                    Wanted::removal("restore")
+                } else {
+                    Wanted::cause("restore")
+                });
+            }
+            Work::Reload => {}
+        }
+    }
+
+    fn load_for_command(&mut self, wanted: Wanted) {
+        if !self.is_attached() {
+            return self.finish_command(side(
+                KernelSideState::Absent,
+                "the adapter is not plugged in; the bonds are loaded when it is",
+            ));
+        }
+        if let Verdict::Hold(reason) = self.verdict() {
+            let reason = Some(format!("{}. {}", reason.words(), reason.advice()));
+            return self.finish_command(KernelSide { state: KernelSideState::Held, reason });
+        }
+        if let Some(command) = &mut self.command {
+            command.step = Step::Load;
+        }
+        self.want_load(wanted);
+    }
+
+    fn forget_in_kernel(&mut self, request: ForgetBond) {
+        let Some(attachment) = &mut self.attachment else {
+            return self.finish_command(side(KernelSideState::Absent, None));
+        };
+        if !request.unpair {
+            let reason = "the kernel keeps its key until the adapter is pulled out or loaded again, as unpair was not asked for";
+            return self.finish_command(side(KernelSideState::Held, reason));
+        }
+        let powered = attachment.powered;
+        attachment.made_here.remove(&request.peer);
+        if let Verdict::Hold(reason) = self.verdict() {
+            let reason = format!("the key stays in the kernel: {}", reason.words());
+            return self.finish_command(KernelSide { state: KernelSideState::Held, reason: Some(reason) });
+        }
+        if !powered {
+            // An unpowered adapter cannot unpair: its list is loaded again without the peer.
+            return self.load_for_command(Wanted::removal("forget"));
+        }
+        if let Some(command) = &mut self.command {
+            command.step = Step::Unpair;
+        }
+        self.unpair_next();
+    }
+
+    /// Unpairs the next transport; the forget is done when none is left.
+    fn unpair_next(&mut self) {
+        let Some(command) = &mut self.command else { return };
+        let Work::Forget { request, transports, .. } = &mut command.work else { return };
+        let peer = request.peer;
+        if let Some(bredr) = transports.pop() {
+            self.outputs.push_back(Output::SendUnpair { peer, bredr });
+            return;
+        }
+        if let Some(attachment) = &mut self.attachment {
+            attachment.shadow.remove(peer);
+        }
+        self.bonds_dirty = true;
+        self.finish_command(side(KernelSideState::Loaded, None));
+    }
+
+    /// What Unpair Device came to.
+    pub fn unpair_outcome(&mut self, outcome: UnpairOutcome, now: Now) {
+        if self.command.as_ref().is_some_and(|command| command.step == Step::Unpair) {
+            match outcome {
+                UnpairOutcome::Gone => self.unpair_next(),
+                UnpairOutcome::Failed(what) => {
+                    let reason = Some(format!("the kernel did not unpair: {what}"));
+                    self.finish_command(KernelSide { state: KernelSideState::Refused, reason });
+                }
+                UnpairOutcome::Silent => {
+                    self.finish_command(side(KernelSideState::Refused, "the kernel did not answer in time"));
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    pub(super) fn command_load_ended(&mut self, kernel: KernelSide) {
+        if self.command.as_ref().is_some_and(|command| command.step == Step::Load) {
+            self.finish_command(kernel);
+        }
+    }
+
+    pub(super) fn command_lost_the_adapter(&mut self) {
+        if self.command.as_ref().is_some_and(|command| matches!(command.step, Step::Load | Step::Unpair)) {
+            self.finish_command(side(KernelSideState::Absent, "the adapter was pulled out meanwhile"));
+        }
+    }
+
+    pub(super) fn command_persist_failed(&mut self, fault: &StoreFault) {
+        if self.command.as_ref().is_some_and(|command| matches!(command.step, Step::Persisted(_))) {
+            self.fail_command(CommandError::Store(fault.clone()));
+        }
+    }
+
+    pub(super) fn expire_command(&mut self, now: Now) {
+        if self.command.as_ref().is_some_and(|command| command.deadline <= now.instant) {
+            self.fail_command(CommandError::KernelTimeout);
+        }
+    }
+
+    fn finish_command(&mut self, kernel: KernelSide) {
+        let Some(PendingCommand { id, work, .. }) = self.command.take() else { return };
+        let reply = match work {
+            Work::Restore { mut report, .. } => {
+                report.applied = true;
+                report.kernel = Some(kernel);
+                Reply::Restore(Ok(report))
+            }
+            Work::Forget { mut report, .. } => {
+                report.kernel = kernel;
+                Reply::Forget(Ok(report))
+            }
+            Work::Reload if kernel.state == KernelSideState::Refused => {
+                let what = kernel.reason.unwrap_or_default();
+                Reply::Reload(Err(CommandError::KernelRefused(what)))
+            }
+            Work::Reload if kernel.state == KernelSideState::Absent => {
+                Reply::Reload(Err(CommandError::AdapterAbsent))
+            }
+            Work::Reload => Reply::Reload(Ok(kernel)),
+        };
+        self.reply(id, reply);
+    }
+
+    fn fail_command(&mut self, error: CommandError) {
+        let Some(PendingCommand { id, work, .. }) = self.command.take() else { return };
+        let reply = match work {
+            Work::Restore { .. } => Reply::Restore(Err(error)),
+            Work::Forget { .. } => Reply::Forget(Err(error)),
+            Work::Reload => Reply::Reload(Err(error)),
+        };
+        self.reply(id, reply);
+    }
+
+    fn reply(&mut self, id: RequestId, reply: Reply) {
+        self.outputs.push_back(Output::Reply(id, Box::new(reply)));
+    }
+}

@@ -1,0 +1,173 @@
+//! What is said: state, list of bonds, events.
+
+use std::sync::Arc;
+
+use super::{AdapterMachine, Now, Output};
+use crate::adapter::gate::Verdict;
+use crate::adapter::messages::{
+    AdapterEvent, AdapterStateChanged, BondDescription, BondsDescription, EventKind, Sync,
+};
+use crate::bond::table::Entry;
+use crate::bond::{Custody, Health, PeerAddress, UnixMillis};
+use crate::store::messages::StoreFault;
+
+/// What an announcement is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Subject {
+    Added(PeerAddress),
+    Updated(PeerAddress),
+    Removed { peer: PeerAddress, bredr_only: bool },
+    Restored { added: Vec<PeerAddress>, replaced: Vec<PeerAddress>, lost: Vec<PeerAddress> },
+}
+
+impl Subject {
+    pub fn is_about(&self, peer: PeerAddress) -> bool {
+        matches!(self, Self::Added(about) | Self::Updated(about) if *about == peer)
+    }
+}
+
+/// An event that waits until the change it tells of is durable.
+pub(super) struct Announcement {
+    pub generation: u64,
+    pub subject: Subject,
+    pub cause: &'static str,
+}
+
+impl AdapterMachine {
+    /// The store has committed everything up to this generation.
+    pub fn persisted(&mut self, generation: u64, at: UnixMillis, now: Now) {
+        self.persist_fault = None;
+        if generation > self.persisted_generation {
+            self.persisted_generation = generation;
+            self.last_persisted = Some(at);
+            self.bonds_dirty = true;
+        }
+        self.command_persisted();
+        self.settle(now);
+    }
+
+    /// The store could not commit; it goes on trying.
+    pub fn persist_failed(&mut self, fault: StoreFault, now: Now) {
+        self.command_persist_failed(&fault);
+        self.persist_fault = Some(fault);
+        self.bonds_dirty = true;
+        self.settle(now);
+    }
+
+    /// Everything there is to say about the bonds.
+    pub fn describe_bonds(&self) -> BondsDescription {
+        let bonds = self.table.entries().map(|entry| self.describe(entry)).collect();
+        BondsDescription { adapter: self.address, generation: self.table.generation(), bonds }
+    }
+
+    fn describe(&self, entry: &Entry) -> BondDescription {
+        let peer = entry.bond.peer;
+        let mut bond = Arc::clone(&entry.bond);
+        if let Some(seen) = self.last_seen.get(&peer) {
+            Arc::make_mut(&mut bond).metadata.last_seen_at = Some(*seen);
+        }
+        BondDescription {
+            fingerprint: self.fingerprint_key.fingerprint(&bond),
+            bond,
+            loaded: self.attachment.as_ref().map_or(Some(false), |attachment| attachment.shadow.holds(peer)),
+            durable: entry.generation <= self.persisted_generation,
+            health: Health::Unknown,
+        }
+    }
+
+    /// State first, then the list, then the events that speak of what the list shows.
+    pub(super) fn publish(&mut self, now: Now) {
+        let state = self.state();
+        if self.last_state.as_ref() != Some(&state) {
+            self.outputs.push_back(Output::State(Box::new(state.clone())));
+            self.last_state = Some(state);
+        }
+        // A list that is ahead of the store would have to be taken back after a power cut; it is
+        // shown before its commit only when the store has failed, marked as not durable.
+        let durable = self.table.generation() <= self.persisted_generation;
+        if self.bonds_dirty && (durable || self.persist_fault.is_some()) {
+            self.bonds_dirty = false;
+            self.outputs.push_back(Output::Bonds(self.describe_bonds()));
+        }
+        self.release_announcements(now);
+    }
+
+    fn release_announcements(&mut self, now: Now) {
+        let persisted = self.persisted_generation;
+        let (due, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.announcements)
+            .into_iter()
+            .partition(|waiting| waiting.generation <= persisted);
+        self.announcements = waiting;
+        for announcement in due {
+            if let Some(kind) = self.event_kind(announcement.subject) {
+                self.push_event(kind, announcement.cause, now);
+            }
+        }
+    }
+
+    fn event_kind(&self, subject: Subject) -> Option<EventKind> {
+        let describe = |peer: PeerAddress| {
+            let entry = self.table.entries().find(|entry| entry.bond.peer == peer);
+            entry.map(|entry| self.describe(entry))
+        };
+        Some(match subject {
+            Subject::Added(peer) => EventKind::BondAdded(describe(peer)?),
+            Subject::Updated(peer) => EventKind::BondUpdated(describe(peer)?),
+            Subject::Removed { peer, bredr_only } => EventKind::BondRemoved { peer, bredr_only },
+            Subject::Restored { added, replaced, lost } => EventKind::BondsRestored { added, replaced, lost },
+        })
+    }
+
+    pub(super) fn push_event(&mut self, kind: EventKind, cause: &'static str, now: Now) {
+        let event = AdapterEvent { adapter: self.address, at: now.wall, kind, cause };
+        self.outputs.push_back(Output::Event(Box::new(event)));
+    }
+
+    fn state(&self) -> AdapterStateChanged {
+        let attachment = self.attachment.as_ref();
+        let foreign = self.table.bonds().filter(|bond| bond.metadata.custody == Custody::Foreign).count();
+        let verdict = self.verdict();
+        AdapterStateChanged {
+            adapter: self.address,
+            name: self.record.name.clone(),
+            index: attachment.map(|attachment| attachment.index),
+            powered: attachment.map(|attachment| attachment.powered),
+            mode: self.mode(),
+            sync: self.sync(&verdict),
+            verdict,
+            neighbours: self.neighbours.clone(),
+            bond_count: self.table.len(),
+            ours: self.table.len() - foreign,
+            foreign,
+            orphaned: 0,
+            suspect: 0,
+            generation: self.table.generation(),
+            persisted_generation: self.persisted_generation,
+            last_persisted: self.last_persisted,
+            last_loaded: self.record.last_load.as_ref().map(|load| load.at),
+            last_error: self.last_error(),
+            skipped: self.skipped.iter().map(|(reason, count)| (*reason, *count)).collect(),
+        }
+    }
+
+    fn last_error(&self) -> Option<String> {
+        if let Some(fault) = &self.persist_fault {
+            return Some(fault.to_string());
+        }
+        self.attachment.as_ref().and_then(|attachment| attachment.last_error.clone())
+    }
+
+    fn sync(&self, verdict: &Verdict) -> Sync {
+        let Some(attachment) = &self.attachment else { return Sync::Absent };
+        if !verdict.may_load() {
+            return Sync::Held;
+        }
+        if attachment.retry.at().is_some() {
+            return Sync::Failed;
+        }
+        if attachment.run.is_some() || attachment.wanted.is_some() {
+            return Sync::Loading;
+        }
+        if attachment.last_error.is_some() { Sync::Failed } else { Sync::InSync }
+    }
+}

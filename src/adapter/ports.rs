@@ -1,0 +1,83 @@
+//! What an adapter actor talks to, and what of it waits because a mailbox is full.
+
+use std::collections::VecDeque;
+
+use actix::Recipient;
+use actix::prelude::SendError;
+
+use super::messages::{AdapterEvent, AdapterStateChanged, BondsDescription};
+use crate::store::messages::{AdapterRecordChanged, BondsChanged, SaveCheckpoint};
+
+/// Events that wait for a full mailbox at most. They are for people; past this the oldest go, and are
+/// counted.
+const EVENTS_WAITING_MAX: usize = 1_000;
+
+/// The recipients of one adapter.
+#[derive(Clone)]
+pub struct AdapterPorts {
+    pub bonds_changed: Recipient<BondsChanged>,
+    pub record_changed: Recipient<AdapterRecordChanged>,
+    pub save_checkpoint: Recipient<SaveCheckpoint>,
+    pub state: Recipient<AdapterStateChanged>,
+    pub bonds: Recipient<BondsDescription>,
+    pub event: Recipient<AdapterEvent>,
+}
+
+/// The newest of each kind that has not been taken yet. State and lists are whole, so an older one that
+/// is overtaken is no loss.
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub save: Option<BondsChanged>,
+    pub record: Option<AdapterRecordChanged>,
+    pub state: Option<AdapterStateChanged>,
+    pub bonds: Option<BondsDescription>,
+    pub events: VecDeque<AdapterEvent>,
+    pub dropped_event_count: u64,
+}
+
+impl Waiting {
+    pub fn push_event(&mut self, event: AdapterEvent) {
+        if self.events.len() >= EVENTS_WAITING_MAX {
+            self.events.pop_front();
+            self.dropped_event_count += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    /// Hands on what is taken; true when something still waits. The store first; a list before the
+    /// events that speak of it.
+    pub fn flush(&mut self, ports: &AdapterPorts) -> bool {
+        offer(&ports.bonds_changed, &mut self.save);
+        offer(&ports.record_changed, &mut self.record);
+        offer(&ports.state, &mut self.state);
+        offer(&ports.bonds, &mut self.bonds);
+        while self.bonds.is_none()
+            && let Some(event) = self.events.pop_front()
+        {
+            let mut slot = Some(event);
+            offer(&ports.event, &mut slot);
+            if let Some(event) = slot {
+                self.events.push_front(event);
+                break;
+            }
+        }
+        self.save.is_some()
+            || self.record.is_some()
+            || self.state.is_some()
+            || self.bonds.is_some()
+            || !self.events.is_empty()
+    }
+}
+
+/// Leaves the message where it is when the mailbox is full. A closed one means that the service is
+/// stopping: there is nobody left to tell.
+fn offer<M>(recipient: &Recipient<M>, slot: &mut Option<M>)
+where
+    M: actix::Message + Send,
+    M::Result: Send,
+{
+    let Some(message) = slot.take() else { return };
+    if let Err(SendError::Full(message)) = recipient.try_send(message) {
+        *slot = Some(message);
+    }
+}
