@@ -4,4 +4,6 @@ pub mod adapter;
 pub mod bond;
 pub mod format;
 pub mod mgmt;
+pub mod registry;
 pub mod store;
+pub mod watch;

@@ -1,0 +1,67 @@
+//! Carries messages to one adapter in order, waiting where its mailbox is full.
+
+use actix::Addr;
+use tokio::sync::mpsc;
+
+use super::{AdapterEntry, AttachFailed, RegistryActor};
+use crate::adapter::messages::{Attach, Detach, ManagersChanged, StopAdapter};
+use crate::store::messages::{BondsPersisted, PersistFailed};
+
+/// Messages under way to one adapter at most. They are a few for each plug-in and each commit; an adapter
+/// that is this far behind is stuck, and then a restart of the service is the cure.
+const QUEUE_MESSAGES: usize = 1_024;
+
+/// What the registry has for an adapter.
+pub(super) enum ToAdapter {
+    Attach(Box<Attach>),
+    Detach(Detach),
+    Neighbours(ManagersChanged),
+    Persisted(BondsPersisted),
+    PersistFailed(Box<PersistFailed>),
+    Stop(StopAdapter),
+}
+
+pub(super) struct Courier {
+    queue: mpsc::Sender<ToAdapter>,
+}
+
+impl Courier {
+    pub fn start(entry: AdapterEntry, registry: Addr<RegistryActor>) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_MESSAGES);
+        tokio::task::spawn_local(carry(entry, registry, waiting));
+        Self { queue }
+    }
+
+    pub fn tell(&self, message: ToAdapter) {
+        match self.queue.try_send(message) {
+            // Closed: the adapter's actor has ended, because it was forgotten or the service stops.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                panic!("an adapter has not taken {QUEUE_MESSAGES} messages: it is stuck")
+            }
+        }
+    }
+}
+
+async fn carry(entry: AdapterEntry, registry: Addr<RegistryActor>, mut waiting: mpsc::Receiver<ToAdapter>) {
+    while let Some(message) = waiting.recv().await {
+        let delivered = match message {
+            ToAdapter::Attach(attach) => {
+                let index = attach.index;
+                match entry.attach.send(*attach).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) => registry.send(AttachFailed { index }).await,
+                    Err(closed) => Err(closed),
+                }
+            }
+            ToAdapter::Detach(detach) => entry.detach.send(detach).await,
+            ToAdapter::Neighbours(neighbours) => entry.neighbours.send(neighbours).await,
+            ToAdapter::Persisted(persisted) => entry.persisted.send(persisted).await,
+            ToAdapter::PersistFailed(failed) => entry.persist_failed.send(*failed).await,
+            ToAdapter::Stop(stop) => entry.stop.send(stop).await,
+        };
+        if delivered.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! Controller index ↔ identity address. Sans-io.
+//!
+//! Events of the kernel can be lost without a trace when a socket's queue is full, and an index
+//! is given to the next controller the moment its last owner is gone. So nothing is believed for
+//! good: everything is listed and read again from time to time, and a controller whose appearance
+//! has changed is a controller that was replugged.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::adapter::messages::{Attach, ControllerInfo};
+use crate::bond::{AdapterAddress, Appearance};
+use crate::mgmt::{ControllerInformation, Event};
+
+/// How often everything is listed again. Long enough to cost nothing, short enough that a lost event
+/// costs a user little.
+pub const RELIST_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Something for the shell to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Send Read Index List; answer with [`RegistryMachine::listed`].
+    ReadIndexList,
+    /// Send Read Controller Information and look at the appearance; answer with
+    /// [`RegistryMachine::information`] or [`RegistryMachine::unreadable`].
+    ReadInformation {
+        index: u16,
+    },
+    Attach {
+        adapter: AdapterAddress,
+        attach: Attach,
+    },
+    Detach {
+        adapter: AdapterAddress,
+    },
+    /// A controller that nothing can be stored for yet; said once an appearance.
+    Waiting {
+        index: u16,
+        why: &'static str,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Controller {
+    appearance: Option<Appearance>,
+    seen_appearing: bool,
+    attached_as: Option<AdapterAddress>,
+    said_waiting: bool,
+    /// Information was asked for and has not come.
+    reading: bool,
+}
+
+/// See the module text.
+#[derive(Default)]
+pub struct RegistryMachine {
+    controllers: BTreeMap<u16, Controller>,
+    next_list: Option<Instant>,
+    listed_once: bool,
+    outputs: VecDeque<Output>,
+}
+
+impl RegistryMachine {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn take_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`tick`](Self::tick) is due next.
+    pub const fn next_deadline(&self) -> Option<Instant> {
+        self.next_list
+    }
+
+    /// Begins: lists what is there.
+    pub fn start(&mut self, now: Instant) {
+        self.list(now);
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) {
+        if self.next_list.is_some_and(|at| at <= now) {
+            self.list(now);
+        }
+    }
+
+    fn list(&mut self, now: Instant) {
+        self.next_list = Some(now + RELIST_INTERVAL);
+        self.outputs.push_back(Output::ReadIndexList);
+    }
+
+    /// An event for some index.
+    pub fn event(&mut self, index: u16, event: &Event) {
+        match event {
+            Event::IndexAdded => {
+                // The removal may have been lost.
+                self.gone(index);
+                self.controllers.insert(index, Controller { seen_appearing: true, ..Controller::default() });
+                self.read(index);
+            }
+            Event::IndexRemoved => self.gone(index),
+            _ => {}
+        }
+    }
+
+    /// The kernel's list of configured controllers.
+    pub fn listed(&mut self, indices: &[u16]) {
+        let listed: BTreeSet<u16> = indices.iter().copied().collect();
+        let gone: Vec<u16> =
+            self.controllers.keys().copied().filter(|index| !listed.contains(index)).collect();
+        for index in gone {
+            self.gone(index);
+        }
+        for index in listed {
+            // One that the first list shows was there before us; a later one came while we watched, and
+            // its event was lost.
+            let seen_appearing = self.listed_once;
+            self.controllers
+                .entry(index)
+                .or_insert_with(|| Controller { seen_appearing, ..Controller::default() });
+            self.read(index);
+        }
+        self.listed_once = true;
+    }
+
+    fn read(&mut self, index: u16) {
+        if let Some(controller) = self.controllers.get_mut(&index)
+            && !controller.reading
+        {
+            controller.reading = true;
+            self.outputs.push_back(Output::ReadInformation { index });
+        }
+    }
+
+    /// The controller could not be read: it has gone again, or the next list will show.
+    pub fn unreadable(&mut self, index: u16) {
+        if let Some(controller) = self.controllers.get_mut(&index) {
+            controller.reading = false;
+        }
+    }
+
+    /// What the controller at this index says of itself, and in which appearance.
+    pub fn information(
+        &mut self,
+        index: u16,
+        information: &ControllerInformation,
+        appearance: Option<Appearance>,
+    ) {
+        let Some(controller) = self.controllers.get_mut(&index) else { return };
+        controller.reading = false;
+        let identity = information.identity().ok();
+        let replugged = controller.appearance.is_some() && controller.appearance != appearance;
+        let renamed = controller.attached_as.is_some() && controller.attached_as != identity;
+        if replugged || renamed {
+            self.gone(index);
+            self.controllers.insert(index, Controller { seen_appearing: true, ..Controller::default() });
+        }
+        let taken = identity.is_some_and(|identity| {
+            self.controllers.values().any(|other| other.attached_as == Some(identity))
+        });
+        let Some(controller) = self.controllers.get_mut(&index) else { return };
+        controller.appearance.clone_from(&appearance);
+        if controller.attached_as.is_some() {
+            return;
+        }
+        let waiting = match identity {
+            None => Some(
+                "it has no address yet (00:00:00:00:00:00 or FF:FF:FF:FF:FF:FF); bonds can be stored once it has one",
+            ),
+            Some(_) if taken => {
+                Some("another controller with the same address is plugged in; unplug one of them")
+            }
+            Some(_) => None,
+        };
+        if let Some(why) = waiting {
+            if !controller.said_waiting {
+                controller.said_waiting = true;
+                self.outputs.push_back(Output::Waiting { index, why });
+            }
+            return;
+        }
+        let Some(address) = identity else { return };
+        controller.attached_as = Some(address);
+        let info = ControllerInfo {
+            address,
+            name: information.name.clone(),
+            powered: information.current.is_powered(),
+            bredr: information.supports_bredr(),
+        };
+        let attach = Attach { index, info, appearance, seen_appearing: controller.seen_appearing };
+        self.outputs.push_back(Output::Attach { adapter: address, attach });
+    }
+
+    /// The adapter could not be attached; the next list tries again.
+    pub fn attach_failed(&mut self, index: u16) {
+        if let Some(controller) = self.controllers.get_mut(&index) {
+            controller.attached_as = None;
+        }
+    }
+
+    fn gone(&mut self, index: u16) {
+        let Some(controller) = self.controllers.remove(&index) else { return };
+        if let Some(adapter) = controller.attached_as {
+            self.outputs.push_back(Output::Detach { adapter });
+        }
+        // A twin that had to wait can take its place now.
+        let waiting = self.controllers.iter().filter(|(_, other)| other.said_waiting);
+        for index in waiting.map(|(index, _)| *index).collect::<Vec<_>>() {
+            self.read(index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mgmt::Settings;
+
+    const ONE: &str = "00:1A:7D:DA:71:11";
+    const TWO: &str = "00:1A:7D:DA:71:12";
+
+    fn information(address: &str) -> ControllerInformation {
+        let octets: Vec<u8> =
+            address.split(':').rev().map(|part| u8::from_str_radix(part, 16).unwrap()).collect();
+        ControllerInformation {
+            address: octets.try_into().unwrap(),
+            bluetooth_version: 9,
+            manufacturer: 2,
+            supported: Settings(0),
+            current: Settings(0),
+            class_of_device: [0; 3],
+            name: "hub".to_owned(),
+            short_name: String::new(),
+        }
+    }
+
+    fn appearance(inode: u64) -> Option<Appearance> {
+        Some(Appearance { boot_id: "b".to_owned(), inode })
+    }
+
+    struct Rig {
+        machine: RegistryMachine,
+        now: Instant,
+    }
+
+    impl Rig {
+        fn started_with(indices: &[u16]) -> Self {
+            let mut rig = Self { machine: RegistryMachine::new(), now: Instant::now() };
+            rig.machine.start(rig.now);
+            assert_eq!(rig.said(), ["list"]);
+            rig.machine.listed(indices);
+            rig
+        }
+
+        fn said(&mut self) -> Vec<String> {
+            std::iter::from_fn(|| self.machine.take_output())
+                .map(|output| match output {
+                    Output::ReadIndexList => "list".to_owned(),
+                    Output::ReadInformation { index } => format!("read {index}"),
+                    Output::Attach { adapter, attach } => {
+                        format!("attach {adapter} at {} seen={}", attach.index, attach.seen_appearing)
+                    }
+                    Output::Detach { adapter } => format!("detach {adapter}"),
+                    Output::Waiting { index, .. } => format!("waiting {index}"),
+                })
+                .collect()
+        }
+    }
+
+    #[test]
+    fn an_adapter_that_was_there_is_attached_as_not_seen_appearing() {
+        let mut rig = Rig::started_with(&[0]);
+        rig.machine.information(0, &information(ONE), appearance(1));
+        assert_eq!(rig.said(), ["read 0".to_owned(), format!("attach {ONE} at 0 seen=false")]);
+    }
+
+    #[test]
+    fn an_index_that_changes_hands_detaches_one_adapter_and_attaches_the_other() {
+        let mut rig = Rig::started_with(&[]);
+        rig.machine.event(0, &Event::IndexAdded);
+        rig.machine.information(0, &information(ONE), appearance(1));
+        rig.machine.event(0, &Event::IndexRemoved);
+        rig.machine.event(0, &Event::IndexAdded);
+        rig.machine.information(0, &information(TWO), appearance(2));
+        let expected = [
+            "read 0".to_owned(),
+            format!("attach {ONE} at 0 seen=true"),
+            format!("detach {ONE}"),
+            "read 0".to_owned(),
+            format!("attach {TWO} at 0 seen=true"),
+        ];
+        assert_eq!(rig.said(), expected);
+    }
+
+    #[test]
+    fn a_replug_whose_events_were_lost_is_found_by_the_next_list() {
+        let mut rig = Rig::started_with(&[0]);
+        rig.machine.information(0, &information(ONE), appearance(1));
+        rig.said();
+        rig.now += RELIST_INTERVAL;
+        rig.machine.tick(rig.now);
+        rig.machine.listed(&[0]);
+        rig.machine.information(0, &information(ONE), appearance(2));
+        let expected = [
+            "list".to_owned(),
+            "read 0".to_owned(),
+            format!("detach {ONE}"),
+            format!("attach {ONE} at 0 seen=true"),
+        ];
+        assert_eq!(rig.said(), expected);
+    }
+
+    #[test]
+    fn a_list_that_shows_nothing_new_changes_nothing() {
+        let mut rig = Rig::started_with(&[0]);
+        rig.machine.information(0, &information(ONE), appearance(1));
+        rig.said();
+        rig.machine.listed(&[0]);
+        rig.machine.information(0, &information(ONE), appearance(1));
+        assert_eq!(rig.said(), ["read 0"]);
+    }
+
+    #[test]
+    fn a_removal_whose_event_was_lost_is_found_by_the_next_list() {
+        let mut rig = Rig::started_with(&[0]);
+        rig.machine.information(0, &information(ONE), appearance(1));
+        rig.said();
+        rig.machine.listed(&[]);
+        assert_eq!(rig.said(), [format!("detach {ONE}")]);
+    }
+
+    #[test]
+    fn a_controller_without_an_address_waits_and_is_said_once() {
+        let mut rig = Rig::started_with(&[0]);
+        for _ in 0..3 {
+            rig.machine.information(0, &information("00:00:00:00:00:00"), appearance(1));
+            rig.machine.listed(&[0]);
+        }
+        let said = rig.said();
+        assert_eq!(said.iter().filter(|line| *line == "waiting 0").count(), 1);
+        rig.machine.information(0, &information(ONE), appearance(1));
+        assert_eq!(rig.said(), [format!("attach {ONE} at 0 seen=false")]);
+    }
+
+    #[test]
+    fn a_twin_waits_until_the_first_is_gone() {
+        let mut rig = Rig::started_with(&[0, 1]);
+        rig.machine.information(0, &information(ONE), appearance(1));
+        rig.machine.information(1, &information(ONE), appearance(2));
+        rig.machine.event(0, &Event::IndexRemoved);
+        rig.machine.information(1, &information(ONE), appearance(2));
+        let said = rig.said();
+        assert_eq!(
+            said[2..],
+            [
+                format!("attach {ONE} at 0 seen=false"),
+                "waiting 1".to_owned(),
+                format!("detach {ONE}"),
+                "read 1".to_owned(),
+                format!("attach {ONE} at 1 seen=false"),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_adapter_that_could_not_be_attached_is_tried_again_with_the_next_list() {
+        let mut rig = Rig::started_with(&[0]);
+        rig.machine.information(0, &information(ONE), appearance(1));
+        rig.machine.attach_failed(0);
+        rig.said();
+        rig.machine.listed(&[0]);
+        rig.machine.information(0, &information(ONE), appearance(1));
+        assert_eq!(rig.said(), ["read 0".to_owned(), format!("attach {ONE} at 0 seen=false")]);
+    }
+
+    #[test]
+    fn an_unreadable_controller_is_read_again_with_the_next_list() {
+        let mut rig = Rig::started_with(&[0]);
+        rig.machine.unreadable(0);
+        rig.said();
+        rig.machine.listed(&[0]);
+        assert_eq!(rig.said(), ["read 0"]);
+    }
+}
