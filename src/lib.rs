@@ -5,6 +5,7 @@ pub mod api;
 pub mod bond;
 pub mod format;
 pub mod mgmt;
+pub mod mqtt;
 pub mod registry;
 pub mod store;
 pub mod watch;

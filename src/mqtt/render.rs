@@ -1,0 +1,205 @@
+//! From what adapters and the store tell to the documents of the public contract. Pure.
+//!
+//! Domain messages carry bonds with their keys; what is built here has no place for them.
+
+use crate::adapter::gate::{HoldReason, Verdict};
+use crate::adapter::messages::{
+    AdapterEvent, AdapterStateChanged, BondDescription, BondsDescription, CommandError, EventKind,
+    KernelSide, RestoreReport,
+};
+use crate::api::answers::{CheckpointDto, KernelDto, PlanDto, PlanPeers, ReportDto, RestoreDto, ResultDto};
+use crate::api::bridge::StoreDto;
+use crate::api::dto::{
+    AdapterEventDto, AdapterStateDto, BondDto, BondFacts, BondListDto, EventDataDto, GateDto, RestoredDto,
+    bond_address_type, moment,
+};
+use crate::api::rfc3339::rfc3339;
+use crate::api::{ApiError, Code};
+use crate::bond::AdapterAddress;
+use crate::bond::plan::RestoreMode;
+use crate::store::messages::{Checkpoint, StoreFault, StoreState};
+
+pub(super) fn adapter_state(state: &AdapterStateChanged) -> AdapterStateDto {
+    let neighbours = state.neighbours.as_ref();
+    AdapterStateDto {
+        address: state.adapter.to_string(),
+        // A controller without a public address has no identity here and is not kept.
+        address_type: "public",
+        name: state.name.clone(),
+        index: state.index.map(|index| format!("hci{index}")),
+        present: state.index.is_some(),
+        powered: state.powered,
+        mode: state.mode.as_str(),
+        gate: gate(&state.verdict),
+        managers: neighbours.map(|neighbours| neighbours.managers.clone()),
+        listeners: neighbours.map(|neighbours| neighbours.listeners.clone()),
+        sync: state.sync.as_str(),
+        bond_count: state.bond_count,
+        ours: state.ours,
+        foreign: state.foreign,
+        orphaned: state.orphaned,
+        suspect: state.suspect,
+        generation: state.generation,
+        persisted_generation: state.persisted_generation,
+        last_persisted: moment(state.last_persisted),
+        last_loaded: moment(state.last_loaded),
+        last_error: state.last_error.clone(),
+    }
+}
+
+pub(super) fn gate(verdict: &Verdict) -> GateDto {
+    let hold = match verdict {
+        Verdict::Own | Verdict::Merge => None,
+        Verdict::Hold(reason) => Some(reason),
+    };
+    GateDto {
+        state: verdict.as_str(),
+        reason: hold.map(HoldReason::code),
+        message: hold.map(HoldReason::words),
+        advice: hold.map(HoldReason::advice),
+    }
+}
+
+pub(super) fn bond(description: &BondDescription) -> BondDto {
+    let facts = BondFacts {
+        fingerprint: description.fingerprint,
+        loaded: description.loaded,
+        durable: description.durable,
+        health: description.health,
+    };
+    BondDto::of(&description.bond, facts)
+}
+
+pub(super) fn bond_list(description: &BondsDescription) -> BondListDto {
+    BondListDto::of(description.generation, description.bonds.iter().map(bond))
+}
+
+pub(super) fn adapter_event(event: &AdapterEvent, seq: u64) -> AdapterEventDto {
+    let (peer, shown) = match &event.kind {
+        EventKind::BondAdded(description) | EventKind::BondUpdated(description) => {
+            let peer = description.bond.peer;
+            (Some((peer, description.bond.is_bredr_only())), Some(bond(description)))
+        }
+        EventKind::BondRemoved { peer, bredr_only } => (Some((*peer, *bredr_only)), None),
+        EventKind::BondsRestored { .. } | EventKind::AdapterLoaded { .. } | EventKind::AdapterHeld { .. } => {
+            (None, None)
+        }
+    };
+    AdapterEventDto {
+        event_type: event.kind.event_type(),
+        at: rfc3339(event.at),
+        adapter: event.adapter.to_string(),
+        peer: peer.map(|(peer, _)| peer.to_string()),
+        address_type: peer.map(|(peer, bredr_only)| bond_address_type(peer, bredr_only)),
+        bond: shown,
+        cause: event.cause,
+        data: event_data(&event.kind),
+        seq,
+    }
+}
+
+fn event_data(kind: &EventKind) -> EventDataDto {
+    match kind {
+        EventKind::BondAdded(_) | EventKind::BondUpdated(_) | EventKind::BondRemoved { .. } => {
+            EventDataDto::None {}
+        }
+        EventKind::BondsRestored { added, replaced, lost } => {
+            EventDataDto::Restored(RestoredDto::of(added, replaced, lost))
+        }
+        EventKind::AdapterLoaded { ltk_count, irk_count, link_key_count } => EventDataDto::Loaded {
+            ltk_count: *ltk_count,
+            irk_count: *irk_count,
+            link_key_count: *link_key_count,
+        },
+        EventKind::AdapterHeld { reason, advice } => {
+            EventDataDto::Held { reason: reason.clone(), advice: advice.clone() }
+        }
+    }
+}
+
+pub(super) fn store(state: &StoreState) -> StoreDto {
+    match state {
+        StoreState::Ok => StoreDto { state: "ok", detail: None },
+        StoreState::Rebuilt { detail } => StoreDto { state: "rebuilt", detail: Some(detail.clone()) },
+        StoreState::Failing { fault } => {
+            let state = match fault {
+                StoreFault::DiskFull => "disk_full",
+                StoreFault::ReadOnly => "read_only",
+                StoreFault::Io(_) | StoreFault::ShuttingDown | StoreFault::NoSuchCheckpoint(_) => "failed",
+            };
+            StoreDto { state, detail: Some(fault.to_string()) }
+        }
+    }
+}
+
+pub(super) fn checkpoint(checkpoint: &Checkpoint) -> CheckpointDto {
+    CheckpointDto {
+        label: checkpoint.label.clone(),
+        adapter: checkpoint.adapter.to_string(),
+        reason: checkpoint.reason.clone(),
+        bond_count: checkpoint.bond_count,
+        generation: checkpoint.generation,
+        at: rfc3339(checkpoint.at),
+    }
+}
+
+pub(super) fn kernel_side(side: &KernelSide) -> KernelDto {
+    KernelDto { state: side.state.as_str(), reason: side.reason.clone() }
+}
+
+pub(super) fn restore(
+    adapter: AdapterAddress,
+    mode: RestoreMode,
+    report: &RestoreReport,
+    read: Option<ReportDto>,
+) -> RestoreDto {
+    let peers = PlanPeers {
+        added: &report.added,
+        replaced: &report.replaced,
+        unchanged: &report.unchanged,
+        lost: &report.lost,
+    };
+    let refused = read.as_ref().map_or(&[][..], |read| &read.refused);
+    RestoreDto {
+        adapter: adapter.to_string(),
+        plan: PlanDto::of(&report.plan_id, mode.as_str(), peers, refused, &report.hazards),
+        applied: report.applied,
+        results: report.applied.then(|| ResultDto::all(peers)),
+        kernel: report.kernel.as_ref().map(kernel_side),
+        checkpoint: report.checkpoint.clone(),
+        report: read.map(ReportDto::bounded),
+    }
+}
+
+pub(super) fn command_error(error: &CommandError) -> ApiError {
+    let code = match error {
+        CommandError::AdapterAbsent => Code::AdapterAbsent,
+        CommandError::AdapterPresent => Code::AdapterPresent,
+        CommandError::AdapterUnknown => Code::AdapterUnknown,
+        CommandError::PeerUnknown(_) => Code::PeerUnknown,
+        CommandError::PlanStale => Code::PlanStale,
+        CommandError::Held { .. } => Code::Held,
+        CommandError::KernelRefused(_) => Code::KernelRefused,
+        CommandError::KernelTimeout => Code::KernelTimeout,
+        CommandError::TableFull(_) => Code::TableFull,
+        CommandError::Store(fault) => return store_fault(fault),
+        CommandError::Busy => Code::Busy,
+        CommandError::ShuttingDown => Code::ShuttingDown,
+    };
+    ApiError::new(code, error.to_string())
+}
+
+pub(super) fn store_fault(fault: &StoreFault) -> ApiError {
+    let code = match fault {
+        StoreFault::DiskFull => Code::DiskFull,
+        StoreFault::ReadOnly => Code::StoreReadOnly,
+        StoreFault::Io(_) => Code::StoreFailed,
+        StoreFault::ShuttingDown => Code::ShuttingDown,
+        StoreFault::NoSuchCheckpoint(_) => Code::CheckpointUnknown,
+    };
+    ApiError::new(code, fault.to_string())
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;
