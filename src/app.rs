@@ -1,0 +1,342 @@
+//! Builds the actors, wires them, and takes them down in order.
+//!
+//! Start: store (nothing may be captured that cannot be kept) → management sockets → registry, MQTT,
+//! watch → adapters. The watch has seen who else is there before the first adapter asks the gate.
+//! Shutdown: MQTT stops taking requests → adapters announce what is waiting → store commits past the debounce →
+//! MQTT says goodbye. Keys stay in the kernel. Each step has a deadline of its own, and all of them fit the ten
+//! seconds that a container is given. A panic anywhere ends the process with its message: the state is
+//! durable, and a restart costs milliseconds, where a service that lost one of its actors would miss bonds in silence.
+
+mod exchange;
+pub mod health;
+mod panic;
+mod probe;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use actix::prelude::*;
+
+use crate::adapter::actor::AdapterActor;
+use crate::adapter::machine::{AdapterMachine, Now};
+use crate::adapter::messages::{Neighbourhood, NeighbourhoodChanged};
+use crate::adapter::ports::AdapterPorts;
+use crate::bond::{AdapterAddress, Mode, UnixMillis};
+use crate::config::{EndpointSetting, Settings};
+use crate::mgmt::{Channel, Endpoint, MgmtSocket, SocketError, filter};
+use crate::mqtt::board::ServiceFacts;
+use crate::mqtt::broker::{Broker, Credentials, fixed};
+use crate::mqtt::messages::{Drain as DrainMqtt, KernelKnown, StopRequests, Wire};
+use crate::mqtt::tls::{ClientFiles, TlsError, TlsFiles, client_config};
+use crate::mqtt::topics::{TopicError, Topics};
+use crate::mqtt::{MqttActor, MqttSetup};
+use crate::registry::actor::{
+    AdapterEntry, AdapterFactory, DrainAdapters, RegistryActor, RegistryPorts, StartRegistry,
+};
+use crate::registry::appearance::AppearanceSource;
+use crate::store::messages::{Drain as DrainStore, StoreListeners, StoredAdapter};
+use crate::store::{OpenError, Store, StoreActor, StoreOptions};
+use crate::telemetry::{self, LogControl};
+use crate::watch::actor::WatchActor;
+
+/// The store's folder within the data folder: the store sets the permissions of everything in its folder, and
+/// Supervisor keeps a file of its own in the data folder.
+pub const STORE_FOLDER: &str = "store";
+
+/// How long the kernel may take to say whether it trusts our socket.
+const TRUST_PATIENCE: Duration = Duration::from_secs(5);
+/// For adapters to announce: they only move messages.
+const DRAIN_ADAPTERS_DEADLINE: Duration = Duration::from_secs(1);
+/// For the last commit and the snapshots, on a slow SD card.
+const DRAIN_STORE_DEADLINE: Duration = Duration::from_secs(5);
+/// For the goodbye to the broker.
+const DRAIN_MQTT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Why the service did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("opening the store")]
+    Store(#[from] OpenError),
+    #[error("{source}{}", advice(source))]
+    Socket {
+        #[source]
+        source: SocketError,
+    },
+    #[error("topics")]
+    Topics(#[from] TopicError),
+    #[error("MQTT over TLS")]
+    Tls(#[from] TlsError),
+    #[error("the folder {path} cannot be made, or not be made private")]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("listening for signals")]
+    Signals(#[source] std::io::Error),
+    #[error("the last changes could not be stored: {0}")]
+    LastCommit(String),
+}
+
+fn advice(source: &SocketError) -> String {
+    source.advice().map(|advice| format!(". {advice}")).unwrap_or_default()
+}
+
+/// Runs the service until SIGTERM or SIGINT.
+pub fn run(settings: Settings) -> Result<(), AppError> {
+    panic::end_process_on_panic();
+    let log = telemetry::start(settings.log_level);
+    System::new().block_on(async move {
+        let stop = signals()?;
+        serve(settings, log, stop).await
+    })
+}
+
+/// Runs the service until `stop` is ready. Must be awaited inside an actix system.
+pub async fn serve(
+    settings: Settings,
+    log: LogControl,
+    stop: impl Future<Output = ()>,
+) -> Result<(), AppError> {
+    let service = Service::start(settings, log).await?;
+    stop.await;
+    service.stop().await
+}
+
+fn signals() -> Result<impl Future<Output = ()>, AppError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// The wall clock. Before 1970 is taken as 1970.
+pub fn wall_clock() -> UnixMillis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+struct Service {
+    store: Addr<StoreActor>,
+    registry: Addr<RegistryActor>,
+    mqtt: Addr<MqttActor>,
+    health: health::HealthSocket,
+}
+
+impl Service {
+    async fn start(settings: Settings, log: LogControl) -> Result<Self, AppError> {
+        let endpoint = endpoint(&settings);
+        make_folder(&settings.data_dir)?;
+        make_folder(&settings.export_dir)?;
+        let folder = settings.data_dir.join(STORE_FOLDER);
+        let (opened, stored, _) = Store::open(&folder, store_options(&settings), wall_clock())?;
+        let sockets = Sockets::open(&endpoint).await?;
+
+        let registry = RegistryActor::new(appearances(&settings)).start();
+        let (exchange, exchange_ports) = exchange::Exchanger::new(settings.export_dir.clone());
+        let mqtt = MqttActor::launch(mqtt_setup(&settings, &endpoint, log, exchange)?);
+        let fingerprint_key = opened.fingerprint_key();
+        let listeners = StoreListeners {
+            persisted: vec![registry.clone().recipient()],
+            failed: vec![registry.clone().recipient()],
+            state: vec![mqtt.clone().recipient()],
+        };
+        let store = StoreActor::new(opened, listeners, wall_clock).start();
+        exchange_ports.connect(store.clone().recipient(), store.clone().recipient());
+        let wire =
+            Wire { forget_adapter: registry.clone().recipient(), save_checkpoint: store.clone().recipient() };
+        let _ = mqtt.send(wire).await;
+
+        let neighbourhood = sockets.monitor.map(|socket| watch(socket, &registry));
+        let _ = registry.send(NeighbourhoodChanged { seen: neighbourhood }).await;
+        let ports = AdapterPorts {
+            bonds_changed: store.clone().recipient(),
+            record_changed: store.clone().recipient(),
+            save_checkpoint: store.clone().recipient(),
+            state: mqtt.clone().recipient(),
+            bonds: mqtt.clone().recipient(),
+            event: mqtt.clone().recipient(),
+        };
+        let factory = adapter_factory(&settings, endpoint, ports, fingerprint_key);
+        let ports = RegistryPorts {
+            known: mqtt.clone().recipient(),
+            forgotten: mqtt.clone().recipient(),
+            drop_adapter: store.clone().recipient(),
+            save_checkpoint: store.clone().recipient(),
+        };
+        let told = mqtt.clone();
+        let version_known = Box::new(move |version: u8, revision: u16| {
+            // A nicety of bridge/info: not worth waiting for.
+            let _ = told.try_send(KernelKnown { mgmt_version: format!("{version}.{revision}") });
+        });
+        let start = StartRegistry { socket: sockets.control, stored, factory, ports, version_known };
+        let _ = registry.send(start).await;
+        let health = health::HealthSocket::listen(&settings.data_dir, registry.clone());
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), node = %settings.node, "bondkeeper is running");
+        Ok(Self { store, registry, mqtt, health })
+    }
+
+    async fn stop(self) -> Result<(), AppError> {
+        tracing::info!("stopping");
+        drop(self.health);
+        let _ = self.mqtt.send(StopRequests).await;
+        let _ = tokio::time::timeout(DRAIN_ADAPTERS_DEADLINE, self.registry.send(DrainAdapters)).await;
+        let committed = tokio::time::timeout(DRAIN_STORE_DEADLINE, self.store.send(DrainStore)).await;
+        // What the commit released to be said has to reach MQTT before it leaves.
+        let _ = tokio::time::timeout(DRAIN_ADAPTERS_DEADLINE, self.registry.send(DrainAdapters)).await;
+        let goodbye = self.mqtt.send(DrainMqtt { deadline: DRAIN_MQTT_DEADLINE });
+        // Its own deadline comes first.
+        let _ = tokio::time::timeout(DRAIN_MQTT_DEADLINE * 2, goodbye).await;
+        match committed {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(fault))) => Err(AppError::LastCommit(fault.to_string())),
+            Ok(Err(closed)) => Err(AppError::LastCommit(closed.to_string())),
+            Err(_) => Err(AppError::LastCommit("the disk did not answer in time".to_owned())),
+        }
+    }
+}
+
+struct Sockets {
+    control: MgmtSocket,
+    /// None without CAP_NET_RAW.
+    monitor: Option<MgmtSocket>,
+}
+
+impl Sockets {
+    async fn open(endpoint: &Endpoint) -> Result<Self, AppError> {
+        let socket = |source| AppError::Socket { source };
+        let mut control =
+            MgmtSocket::open(endpoint, Channel::Control, &filter::registry()).map_err(socket)?;
+        control.check_trust(TRUST_PATIENCE).await.map_err(socket)?;
+        let monitor = match MgmtSocket::open(endpoint, Channel::Monitor, &filter::monitor()) {
+            Ok(monitor) => Some(monitor),
+            Err(source @ SocketError::MissingNetRaw) => {
+                tracing::warn!("{source}{}. Adapters in mode auto are held", advice(&source));
+                None
+            }
+            Err(source) => return Err(AppError::Socket { source }),
+        };
+        Ok(Self { control, monitor })
+    }
+}
+
+fn watch(socket: MgmtSocket, registry: &Addr<RegistryActor>) -> Neighbourhood {
+    let watch = WatchActor::new(socket, registry.clone().recipient());
+    let neighbourhood = watch.neighbourhood();
+    watch.start();
+    neighbourhood
+}
+
+fn endpoint(settings: &Settings) -> Endpoint {
+    match &settings.mgmt_endpoint {
+        EndpointSetting::Kernel => Endpoint::Kernel,
+        EndpointSetting::Simulated(folder) => {
+            tracing::warn!(folder = %folder.display(), "the kernel is simulated: no real adapter is kept");
+            Endpoint::Unix(folder.clone())
+        }
+    }
+}
+
+fn appearances(settings: &Settings) -> AppearanceSource {
+    match &settings.mgmt_endpoint {
+        EndpointSetting::Kernel => AppearanceSource::of_kernel(),
+        EndpointSetting::Simulated(folder) => AppearanceSource::of_simulation(folder),
+    }
+}
+
+fn store_options(settings: &Settings) -> StoreOptions {
+    StoreOptions { quiet: settings.store.quiet, ceiling: settings.store.ceiling }
+}
+
+/// For its owner only, whatever it was made as.
+fn make_folder(path: &std::path::Path) -> Result<(), AppError> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let private = made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)));
+    private.map_err(|source| AppError::Folder { path: path.to_owned(), source })
+}
+
+fn adapter_factory(
+    settings: &Settings,
+    endpoint: Endpoint,
+    ports: AdapterPorts,
+    fingerprint_key: crate::bond::FingerprintKey,
+) -> AdapterFactory {
+    let adapters = settings.adapters.clone();
+    let default_mode = move |address: AdapterAddress| -> Mode {
+        adapters.modes.get(&address).copied().unwrap_or(adapters.default_mode)
+    };
+    Box::new(move |stored: StoredAdapter| {
+        let address = stored.address;
+        let now = Now { instant: std::time::Instant::now(), wall: wall_clock() };
+        let machine = AdapterMachine::new(stored, default_mode(address), fingerprint_key.clone(), now);
+        let actor = AdapterActor::new(address, endpoint.clone(), machine, ports.clone(), wall_clock).start();
+        AdapterEntry {
+            handle: AdapterActor::handle(address, &actor),
+            attach: actor.clone().recipient(),
+            detach: actor.clone().recipient(),
+            neighbours: actor.clone().recipient(),
+            persisted: actor.clone().recipient(),
+            persist_failed: actor.clone().recipient(),
+            drain: actor.clone().recipient(),
+            stop: actor.recipient(),
+        }
+    })
+}
+
+fn mqtt_setup(
+    settings: &Settings,
+    endpoint: &Endpoint,
+    log: LogControl,
+    exchange: Arc<exchange::Exchanger>,
+) -> Result<MqttSetup, AppError> {
+    let mqtt = &settings.mqtt;
+    let tls = mqtt.tls.then(|| TlsFiles {
+        authorities: mqtt.ca_file.clone(),
+        client: match (&mqtt.cert_file, &mqtt.key_file) {
+            (Some(certificate), Some(key)) => {
+                Some(ClientFiles { certificate: certificate.clone(), key: key.clone() })
+            }
+            _ => None,
+        },
+    });
+    // Once here, so that a wrong file stops the start instead of every connection.
+    if let Some(files) = &tls {
+        client_config(files)?;
+    }
+    let credentials = mqtt.username.as_ref().map(|username| Credentials {
+        username: username.clone(),
+        password: zeroize::Zeroizing::new(
+            mqtt.password.as_ref().map_or(String::new(), |password| password.expose().to_owned()),
+        ),
+    });
+    let broker = Broker { host: mqtt.host.clone(), port: mqtt.port, credentials, tls };
+    let started_at = wall_clock();
+    Ok(MqttSetup {
+        topics: Topics::new(&settings.base_topic, &settings.node)?,
+        broker: fixed(broker),
+        facts: ServiceFacts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            endpoint: if matches!(endpoint, Endpoint::Kernel) { "kernel" } else { "simulated" },
+            started_at,
+            config: settings.to_public_json(),
+            commands: settings.commands,
+            log_level: settings.log_level,
+        },
+        exchange,
+        set_log_level: Arc::new(move |level| {
+            log.set(level);
+            Ok(())
+        }),
+        probe: Rc::new(move || probe::probe(started_at)),
+        clock: wall_clock,
+    })
+}
