@@ -1,0 +1,50 @@
+//! Drives the real service, as a process, over a real Mosquitto, with a simulated
+//! kernel at the other end. `tests/kernel/suite.rs` plays the same scenarios on a real one.
+
+mod architecture;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+mod broker;
+mod brokers;
+mod contract;
+mod durability;
+mod habluetooth;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+mod observer;
+mod operator;
+mod scenarios;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+mod scene;
+mod secrets;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+mod service;
+#[path = "../sim/mod.rs"]
+mod sim;
+mod tls;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+mod world;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+mod world_sim;
+
+use scene::Scene;
+use world::World;
+use world_sim::SimWorld;
+
+fn scene() -> Scene {
+    Scene::new(|folder| Box::new(SimWorld::new(&folder.join("kernel"))) as Box<dyn World>)
+}
+
+/// With the simulator's own controls at hand.
+fn simulated_scene() -> Scene<SimWorld> {
+    Scene::new(|folder| Box::new(SimWorld::new(&folder.join("kernel"))))
+}
+
+macro_rules! on_the_simulator {
+    ($($name:ident)+) => {
+        $(#[test]
+        fn $name() {
+            scenarios::$name(&mut scene());
+        })+
+    };
+}
+
+shared_scenarios!(on_the_simulator);
