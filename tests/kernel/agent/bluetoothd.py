@@ -1,0 +1,100 @@
+"""A real bluetoothd beside the service, with a D-Bus daemon of its own."""
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+
+import mgmt
+from monitor import CONTROL_COMMAND
+from wire import libc
+
+PROGRAMS = ("/usr/libexec/bluetooth/bluetoothd", "/usr/lib/bluetooth/bluetoothd", "/usr/sbin/bluetoothd")
+STORAGE = "/var/lib/bluetooth"
+LOG = "/vmout/bluetoothd.log"
+PROCESS = "bluetoothd"
+START_LIMIT = 30.0
+QUIET = 1.0
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent():
+    # dbus-daemon loses this when it changes its user. One left behind does no harm: the next takes
+    # over its socket.
+    libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+
+
+class Bluetoothd:
+    def __init__(self, monitor):
+        self._monitor = monitor
+        self._bus = None
+        self._process = None
+
+    @property
+    def running(self):
+        return self._process is not None
+
+    def start(self, indexes, mark):
+        """Starts it and waits until it has loaded its keys into each of these adapters and has
+        nothing more to say. `mark` is the monitor's position now. Its storage lives as long as
+        the agent."""
+        if self.running:
+            raise RuntimeError("bluetoothd is running already")
+        # Its storage is emptied, so never on a machine that somebody uses.
+        if os.environ.get("BONDKEEPER_GUEST") != "1":
+            raise RuntimeError("bluetoothd is only started in the test guest")
+        program = next((path for path in PROGRAMS if os.path.exists(path)), None)
+        if program is None:
+            raise RuntimeError("bluetoothd is not installed")
+        if self._bus is None:
+            shutil.rmtree(STORAGE, ignore_errors=True)
+            os.makedirs(STORAGE, mode=0o700)
+            self._start_bus()
+        with open(LOG, "a") as log:
+            self._process = subprocess.Popen(
+                [program, "-n"], stdout=log, stderr=log, preexec_fn=_die_with_parent)
+        self.wait_loaded(indexes, mark)
+
+    def _start_bus(self):
+        os.makedirs("/run/dbus", exist_ok=True)
+        subprocess.run(["dbus-uuidgen", "--ensure=/etc/machine-id"], check=True)
+        with open(LOG, "a") as log:
+            self._bus = subprocess.Popen(
+                ["dbus-daemon", "--system", "--nofork", "--nopidfile", "--print-address"],
+                stdout=subprocess.PIPE, stderr=log, preexec_fn=_die_with_parent)
+        if not self._bus.stdout.readline():     # it prints its address when it listens
+            raise RuntimeError("dbus-daemon did not start")
+
+    def _sent(self, record):
+        return record.kind == CONTROL_COMMAND and record.process == PROCESS
+
+    def wait_loaded(self, indexes, mark):
+        """Waits until it has sent each adapter its last start-up load since `mark`, then until it
+        has been quiet."""
+        records = self._monitor.records
+        for index in indexes:
+            if records.wait(lambda r: r.index == index and self._sent(r)
+                            and r.command()[1] == mgmt.LOAD_CONN_PARAMS, mark, START_LIMIT) is None:
+                raise TimeoutError(f"bluetoothd loaded nothing into adapter {index}")
+        if records.wait(self._sent, mark, START_LIMIT) is None:
+            raise TimeoutError("bluetoothd sent no mgmt command")
+        if not records.wait_quiet(self._sent, QUIET, START_LIMIT):
+            raise TimeoutError("bluetoothd does not come to rest")
+
+    def stop(self):
+        if not self.running:
+            raise RuntimeError("bluetoothd is not running")
+        process, self._process = self._process, None
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def close(self):
+        if self.running:
+            self.stop()
+        if self._bus is not None:
+            self._bus.kill()
+            self._bus.wait()

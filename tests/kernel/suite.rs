@@ -1,0 +1,134 @@
+//! The shared scenarios, and some that need one, on a real Linux kernel. Runs inside
+//! the guest that `run-guest.sh` boots; see `tests/run.sh`.
+
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/broker.rs"]
+mod broker;
+#[path = "../blackbox/habluetooth.rs"]
+mod habluetooth;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/observer.rs"]
+mod observer;
+#[path = "../blackbox/scenarios.rs"]
+mod scenarios;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/scene.rs"]
+mod scene;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/secrets.rs"]
+mod secrets;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/service.rs"]
+mod service;
+#[path = "../blackbox/world.rs"]
+mod world;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/world_kernel.rs"]
+mod world_kernel;
+
+use scene::Scene;
+use world::World;
+use world_kernel::KernelWorld;
+
+fn scene() -> Scene {
+    assert!(std::env::var_os("BONDKEEPER_GUEST").is_some(), "run this in the guest: tests/run.sh does");
+    Scene::new(|_| Box::new(KernelWorld::new()) as Box<dyn World>)
+}
+
+macro_rules! on_the_kernel {
+    ($($name:ident)+) => {
+        $(#[test]
+        fn $name() {
+            scenarios::$name(&mut scene());
+        })+
+    };
+}
+
+shared_scenarios!(on_the_kernel);
+
+/// How the service ends when it is started through another program that takes something away from it.
+fn refused_start(scene: &Scene, wrapper: &[&str]) -> String {
+    let mut command = std::process::Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_bondkeeper")).arg("run");
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env_clear().env("PATH", path).envs(scene.setup.environment.iter().cloned());
+    let ended = command.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    said
+}
+
+#[test]
+fn without_net_admin_the_start_is_refused_and_the_capability_named() {
+    let scene = scene();
+    let said = refused_start(&scene, &["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]);
+    assert!(said.contains("NET_ADMIN") && !said.contains("namespace"), "{said}");
+}
+
+#[test]
+fn in_a_foreign_network_namespace_the_start_is_refused_and_the_namespace_named() {
+    let scene = scene();
+    let said = refused_start(&scene, &["unshare", "-n"]);
+    assert!(said.contains("network namespace") && !said.contains("NET_ADMIN"), "{said}");
+}
+
+#[test]
+fn without_net_raw_the_service_captures_and_holds_and_says_what_it_cannot_see() {
+    let mut scene = scene();
+    scene.setup.wrapper =
+        vec!["setpriv".into(), "--bounding-set=-net_raw".into(), "--inh-caps=-net_raw".into()];
+    scene.start();
+    scene.world.plug("hub", scene::HUB);
+    let held = |state: &serde_json::Value| state["sync"] == "held";
+    let state = scene.state("the hub to be held", scene::HUB, held);
+    assert_eq!(state["gate"]["reason"], "monitor_unreadable");
+    assert!(state["gate"]["message"].as_str().unwrap().contains("NET_RAW"), "{state}");
+    assert_eq!(state["managers"], serde_json::Value::Null);
+    let lock = world::PeerSpec::public("lock", "C0:FF:EE:00:00:99");
+    scene.world.add_peer(&lock);
+    assert!(scene.world.pair("hub", "lock", world::PairOptions::default()));
+    scene.wait_bonds(scene::HUB, &[lock.address]);
+}
+
+/// A real full filesystem: nothing is announced, the alarm is raised, and all is made good by itself once there is
+/// space again.
+#[test]
+fn a_full_disk_acknowledges_nothing_and_is_made_good_when_there_is_space() {
+    let mut scene = scene();
+    let data = scene.setup.data_dir();
+    std::fs::create_dir_all(&data).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=4m,mode=0700", "small"])
+        .arg(&data)
+        .status()
+        .unwrap();
+    assert!(mounted.success());
+    scene.start();
+    scene.plug_hub();
+    // To the last octet: sled has its segment allocated, the copies and new records do not fit.
+    let filler = data.join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    let lock = world::PeerSpec::public("lock", "C0:FF:EE:00:00:99");
+    scene.world.add_peer(&lock);
+    assert!(scene.world.pair("hub", "lock", world::PairOptions::default()));
+    let since = scene.observer.mark();
+    let forget = serde_json::json!({ "adapter": scene::HUB, "peer": lock.address });
+    let failing = |info: &serde_json::Value| {
+        !["ok", "rebuilt"].contains(&info["store"]["state"].as_str().unwrap_or("ok"))
+    };
+    // A checkpoint is a new file, which certainly does not fit.
+    scene.refused("bonds/forget", forget, "disk_full");
+    scene.observer.wait_latest("the alarm", "bridge/info", failing);
+    assert!(scene.observer.events(since).iter().all(|event| event["event_type"] != "bond_removed"));
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    scene.wait_bonds(scene::HUB, &[lock.address]);
+    let well = |info: &serde_json::Value| info["store"]["state"] == "ok";
+    scene.observer.wait_latest("the end of the alarm", "bridge/info", well);
+    scene.stop_service();
+    scene.start();
+    scene.wait_bonds(scene::HUB, &[lock.address]);
+    scene.stop_service();
+    let _ = std::process::Command::new("umount").arg(&data).status();
+}
