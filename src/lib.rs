@@ -1,5 +1,4 @@
-//! bondkeeper: keeps every Bluetooth bond of a Linux host safe and loads it back.
-
+#![doc = include_str!("../docs/architecture.md")]
 pub mod adapter;
 pub mod api;
 pub mod app;
