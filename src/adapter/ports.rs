@@ -8,8 +8,8 @@ use actix::prelude::SendError;
 use super::messages::{AdapterEvent, AdapterStateChanged, BondsDescription};
 use crate::store::messages::{AdapterRecordChanged, BondsChanged, SaveCheckpoint};
 
-/// Events that wait for a full mailbox at most. They are for people; past this the oldest go, and are
-/// counted.
+/// Events that wait for a full mailbox at most. They are for people; past this the oldest go, which
+/// is logged.
 const EVENTS_WAITING_MAX: usize = 1_000;
 
 /// The recipients of one adapter.
@@ -32,14 +32,13 @@ pub(super) struct Waiting {
     pub state: Option<AdapterStateChanged>,
     pub bonds: Option<BondsDescription>,
     pub events: VecDeque<AdapterEvent>,
-    pub dropped_event_count: u64,
 }
 
 impl Waiting {
     pub fn push_event(&mut self, event: AdapterEvent) {
         if self.events.len() >= EVENTS_WAITING_MAX {
             self.events.pop_front();
-            self.dropped_event_count += 1;
+            tracing::warn!("an event was dropped: nobody has taken {EVENTS_WAITING_MAX} of them");
         }
         self.events.push_back(event);
     }

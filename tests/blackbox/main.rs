@@ -8,6 +8,7 @@ mod brokers;
 mod contract;
 mod durability;
 mod habluetooth;
+mod kernel_faults;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod observer;
 mod operator;
