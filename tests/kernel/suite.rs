@@ -132,3 +132,54 @@ fn a_full_disk_acknowledges_nothing_and_is_made_good_when_there_is_space() {
     scene.stop_service();
     let _ = std::process::Command::new("umount").arg(&data).status();
 }
+
+/// Two dual-mode controllers, which only BlueZ's emulator has. They come and go together.
+struct DualMode(std::process::Child);
+
+impl DualMode {
+    const ADDRESSES: [&str; 2] = ["00:AA:01:00:00:00", "00:AA:01:01:00:01"];
+
+    fn plug() -> Self {
+        let child =
+            std::process::Command::new("btvirt").arg("-l2").stdout(std::process::Stdio::null()).spawn();
+        Self(child.expect("btvirt could not be started: tests/run.sh installs bluez-test-tools"))
+    }
+
+    fn unplug(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_link_key_is_captured_and_loaded_back_into_a_dual_mode_controller() {
+    let mut scene = scene();
+    scene.start();
+    let controllers = DualMode::plug();
+    let [here, there] = DualMode::ADDRESSES;
+    for address in DualMode::ADDRESSES {
+        scene.wait_in_sync(address);
+    }
+    let agent = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel/agent/bredr.py");
+    let python = std::env::var("BONDKEEPER_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let paired = std::process::Command::new(python).arg(agent).output().unwrap();
+    assert!(paired.status.success(), "{}", String::from_utf8_lossy(&paired.stderr));
+    let key = String::from_utf8_lossy(&paired.stdout).trim().to_owned();
+    assert_eq!(key.len(), 32, "{key}");
+    let bonds = scene.wait_bonds(here, &[there]);
+    assert_eq!(bonds[0]["address_type"], "bredr");
+    assert!(bonds[0]["keys"]["link_key"].is_object(), "{}", bonds[0]);
+    scene.wait_bonds(there, &[here]);
+
+    controllers.unplug();
+    scene.wait_absent(here);
+    scene.wait_absent(there);
+    let controllers = DualMode::plug();
+    scene.wait_in_sync(here);
+    let index =
+        scene.state("the controller's index", here, |state| state["present"] == true)["index"].clone();
+    let table = format!("/sys/kernel/debug/bluetooth/{}/link_keys", index.as_str().unwrap());
+    let held = std::fs::read_to_string(table).unwrap().to_lowercase();
+    assert!(held.contains(&there.to_lowercase()) && held.contains(&key), "{held}");
+    controllers.unplug();
+}
