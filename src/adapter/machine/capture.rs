@@ -53,6 +53,8 @@ impl AdapterMachine {
     fn connected(&mut self, peer: PeerAddress, name: Option<String>, now: Now) {
         if let Some(attachment) = &mut self.attachment {
             attachment.connected.insert(peer);
+        }
+        if self.table.get(peer).is_some() {
             self.last_seen.insert(peer, now.wall);
         }
         let Some(name) = name.filter(|name| name.len() <= NAME_OCTETS_MAX) else { return };
@@ -90,6 +92,7 @@ impl AdapterMachine {
         match outcome {
             Ok(Change::Added | Change::Updated) => {
                 self.names.remove(&peer);
+                self.last_seen.insert(peer, now.wall);
                 self.bonds_dirty = true;
             }
             Ok(Change::Unchanged) => {}
@@ -124,11 +127,7 @@ impl AdapterMachine {
         // It was in the table a moment ago, so there is room.
         if self.table.insert(rest).is_ok() {
             let generation = self.table.generation();
-            self.announcements.push(Announcement {
-                generation,
-                subject: Subject::Updated(peer),
-                cause: "unpaired",
-            });
+            self.announce(Announcement { generation, subject: Subject::Updated(peer), cause: "unpaired" });
             self.bonds_dirty = true;
         }
     }
@@ -139,7 +138,8 @@ impl AdapterMachine {
         self.announcements.retain(|waiting| !waiting.subject.is_about(peer));
         if let Some(bond) = self.table.remove(peer) {
             let subject = Subject::Removed { peer, bredr_only: bond.is_bredr_only() };
-            self.announcements.push(Announcement { generation: self.table.generation(), subject, cause });
+            self.announce(Announcement { generation: self.table.generation(), subject, cause });
+            self.last_seen.remove(&peer);
             self.bonds_dirty = true;
         }
     }
@@ -159,7 +159,7 @@ impl AdapterMachine {
         let Some(generation) = entry.map(|entry| entry.generation) else { return };
         let subject = if finished.was_known { Subject::Updated(peer) } else { Subject::Added(peer) };
         let cause = if finished.only_parameters { "connection_parameters" } else { "pairing" };
-        self.announcements.push(Announcement { generation, subject, cause });
+        self.announce(Announcement { generation, subject, cause });
     }
 
     /// Everything that pairs will bring has come, as far as we are concerned: the service stops.

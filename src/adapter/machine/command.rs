@@ -188,7 +188,7 @@ impl AdapterMachine {
                         (plan.added.clone(), plan.replaced.clone(), plan.lost.clone());
                     let subject = Subject::Restored { added, replaced, lost };
                     let generation = self.table.generation();
-                    self.announcements.push(Announcement { generation, subject, cause: "restore" });
+                    self.announce(Announcement { generation, subject, cause: "restore" });
                 }
             }
             Work::Forget { request, report, .. } => {

@@ -33,7 +33,19 @@ pub(super) struct Announcement {
     pub cause: &'static str,
 }
 
+/// Announcements that wait for their commit at most, as when a disk is full for days. Past it the oldest is
+/// given up: the list, which is published when there is space again, shows what became of the bonds.
+const ANNOUNCEMENTS_MAX: usize = 4_096;
+
 impl AdapterMachine {
+    /// Says it once it is durable.
+    pub(super) fn announce(&mut self, announcement: Announcement) {
+        if self.announcements.len() >= ANNOUNCEMENTS_MAX {
+            self.announcements.remove(0);
+        }
+        self.announcements.push(announcement);
+    }
+
     /// The store has committed everything up to this generation.
     pub fn persisted(&mut self, generation: u64, at: UnixMillis, now: Now) {
         self.persist_fault = None;

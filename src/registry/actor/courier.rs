@@ -1,10 +1,10 @@
 //! Carries messages to one adapter in order, waiting where its mailbox is full.
 
 use actix::Addr;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{AdapterEntry, AttachFailed, RegistryActor};
-use crate::adapter::messages::{Attach, Detach, ManagersChanged, StopAdapter};
+use crate::adapter::messages::{Attach, Detach, DrainAdapter, ManagersChanged, StopAdapter};
 use crate::store::messages::{BondsPersisted, PersistFailed};
 
 /// Messages under way to one adapter at most. They are a few for each plug-in and each commit; an adapter
@@ -19,6 +19,8 @@ pub(super) enum ToAdapter {
     Persisted(BondsPersisted),
     PersistFailed(Box<PersistFailed>),
     Stop(StopAdapter),
+    /// Announce what waits; answered when that and everything before it has been taken.
+    Drain(oneshot::Sender<()>),
 }
 
 pub(super) struct Courier {
@@ -59,6 +61,11 @@ async fn carry(entry: AdapterEntry, registry: Addr<RegistryActor>, mut waiting: 
             ToAdapter::Persisted(persisted) => entry.persisted.send(persisted).await,
             ToAdapter::PersistFailed(failed) => entry.persist_failed.send(*failed).await,
             ToAdapter::Stop(stop) => entry.stop.send(stop).await,
+            ToAdapter::Drain(drained) => {
+                let outcome = entry.drain.send(DrainAdapter).await;
+                let _ = drained.send(());
+                outcome
+            }
         };
         if delivered.is_err() {
             return;

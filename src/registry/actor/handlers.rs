@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 
 use super::{
     AdapterCount, AttachFailed, CountAdapters, DrainAdapters, FramesReceived, RegistryActor, Running,
     SocketEnded, StartRegistry, ToAdapter, read, tell,
 };
 use crate::adapter::messages::{
-    AdapterForgotten, CommandError, DrainAdapter, ForgetAdapter, ForgetAdapterReport, ManagersChanged,
+    AdapterForgotten, CommandError, ForgetAdapter, ForgetAdapterReport, ManagersChanged,
     NeighbourhoodChanged, StopAdapter,
 };
 use crate::mgmt::{Command, INDEX_NONE};
@@ -94,9 +95,17 @@ impl Handler<PersistFailed> for RegistryActor {
 impl Handler<DrainAdapters> for RegistryActor {
     type Result = ResponseFuture<()>;
 
+    /// Behind whatever is on its way to the adapters already, such as the store's last word.
     fn handle(&mut self, _: DrainAdapters, _: &mut Context<Self>) -> Self::Result {
-        let draining: Vec<_> =
-            self.adapters.values().map(|known| known.entry.drain.send(DrainAdapter)).collect();
+        let draining: Vec<_> = self
+            .adapters
+            .values()
+            .map(|known| {
+                let (drained, waiting) = oneshot::channel();
+                known.courier.tell(ToAdapter::Drain(drained));
+                waiting
+            })
+            .collect();
         Box::pin(async move {
             for drained in draining {
                 let _ = drained.await;
