@@ -125,6 +125,22 @@ impl Observer {
         })
     }
 
+    /// Like [`wait_latest`](Self::wait_latest), but only what has come since message number `since` counts: what
+    /// was retained before a restart may say the same.
+    pub fn wait_latest_since(
+        &self,
+        what: &str,
+        suffix: &str,
+        since: usize,
+        accept: impl Fn(&Value) -> bool,
+    ) -> Value {
+        self.wait_for(what, |heard, _, _| {
+            let since = since.min(heard.len());
+            let latest = heard[since..].iter().rev().find(|heard| heard.topic.ends_with(suffix));
+            latest.map(Heard::json).filter(|value| accept(value))
+        })
+    }
+
     /// Events of an adapter, in order, since message number `since`.
     pub fn events(&self, since: usize) -> Vec<Value> {
         let memory = self.memory.0.lock().unwrap();

@@ -23,6 +23,8 @@ pub struct Scene<W: World + ?Sized = dyn World> {
     pub setup: Setup,
     pub folder: tempfile::TempDir,
     pub world: Box<W>,
+    /// Message number at the last start or plug-in: states from before say nothing about now.
+    since: usize,
 }
 
 impl<W: World + ?Sized> Scene<W> {
@@ -37,12 +39,13 @@ impl<W: World + ?Sized> Scene<W> {
         let broker = Broker::start(folder.path(), persistent);
         let observer = Observer::connect(broker.port);
         let setup = Setup::new(folder.path(), broker.port, world.service_env());
-        Self { observer, service: None, broker, setup, folder, world }
+        Self { observer, service: None, broker, setup, folder, world, since: 0 }
     }
 
     /// Starts the service and waits until it is online.
     pub fn start(&mut self) {
         let since = self.observer.mark();
+        self.since = since;
         self.service = Some(self.setup.start());
         self.observer.wait_for("the service to come online", |heard, _, _| {
             let online = |heard: &super::observer::Heard| {
@@ -66,9 +69,9 @@ impl<W: World + ?Sized> Scene<W> {
         assert_eq!(status.code(), Some(0), "a clean stop");
     }
 
-    /// The adapter's state, once `accept` holds.
+    /// The adapter's state since the last start or plug-in, once `accept` holds.
     pub fn state(&self, what: &str, adapter: &str, accept: impl Fn(&Value) -> bool) -> Value {
-        self.observer.wait_latest(what, &format!("adapter/{adapter}/state"), accept)
+        self.observer.wait_latest_since(what, &format!("adapter/{adapter}/state"), self.since, accept)
     }
 
     /// Waits until the kernel's tables are what the store says.
@@ -97,12 +100,14 @@ impl<W: World + ?Sized> Scene<W> {
 
     /// Plugs the hub in and waits until the service has made it its own.
     pub fn plug_hub(&mut self) {
+        self.since = self.observer.mark();
         self.world.plug("hub", HUB);
         self.wait_in_sync(HUB);
     }
 
     /// Pulls the hub out and waits until the service knows.
     pub fn unplug_hub(&mut self) {
+        self.since = self.observer.mark();
         self.world.unplug("hub");
         self.wait_absent(HUB);
     }
