@@ -470,6 +470,19 @@ fn a_plan_made_before_the_bonds_changed_is_refused() {
 }
 
 #[test]
+fn a_pairing_while_the_checkpoint_is_written_makes_the_plan_stale_and_is_kept() {
+    let mut rig = Rig::new(&[secure_bond(LOCK, 1)], AdapterRecord::default());
+    rig.attach();
+    rig.kernel_takes_all();
+    rig.restore(vec![secure_bond(LOCK, 2)], RestoreMode::Merge, None);
+    assert_eq!(rig.checkpoints_awaited, 1);
+    rig.key(CapturedKey::Ltk(secure_ltk(9)));
+    rig.checkpoint_taken();
+    assert_eq!(rig.replies.last(), Some(&Reply::Restore(Err(CommandError::PlanStale))));
+    assert!(rig.machine.table().get(peer(LOCK)).unwrap().ltks() == [secure_ltk(9)]);
+}
+
+#[test]
 fn a_full_disk_answers_the_restore_with_the_fault_and_later_commits_it() {
     let mut rig = Rig::new(&[], AdapterRecord::default());
     rig.attach();
