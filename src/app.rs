@@ -7,6 +7,7 @@
 //! seconds that a container is given. A panic anywhere ends the process with its message: the state is
 //! durable, and a restart costs milliseconds, where a service that lost one of its actors would miss bonds in silence.
 
+mod broker;
 mod exchange;
 pub mod health;
 mod panic;
@@ -28,9 +29,8 @@ use crate::bond::{AdapterAddress, Mode, UnixMillis};
 use crate::config::{EndpointSetting, Settings};
 use crate::mgmt::{Channel, Endpoint, MgmtSocket, SocketError, filter};
 use crate::mqtt::board::ServiceFacts;
-use crate::mqtt::broker::{Broker, Credentials, fixed};
 use crate::mqtt::messages::{Drain as DrainMqtt, KernelKnown, StopRequests, Wire};
-use crate::mqtt::tls::{ClientFiles, TlsError, TlsFiles, client_config};
+use crate::mqtt::tls::TlsError;
 use crate::mqtt::topics::{TopicError, Topics};
 use crate::mqtt::{MqttActor, MqttSetup};
 use crate::registry::actor::{
@@ -141,7 +141,8 @@ impl Service {
         let sockets = Sockets::open(&endpoint).await?;
 
         let registry = RegistryActor::new(appearances(&settings)).start();
-        let (exchange, exchange_ports) = exchange::Exchanger::new(settings.export_dir.clone());
+        let (exchange, exchange_ports) =
+            exchange::Exchanger::new(settings.export_dir.clone(), settings.clear_exports);
         let mqtt = MqttActor::launch(mqtt_setup(&settings, &endpoint, log, exchange)?);
         let fingerprint_key = opened.fingerprint_key();
         let listeners = StoreListeners {
@@ -298,31 +299,10 @@ fn mqtt_setup(
     log: LogControl,
     exchange: Arc<exchange::Exchanger>,
 ) -> Result<MqttSetup, AppError> {
-    let mqtt = &settings.mqtt;
-    let tls = mqtt.tls.then(|| TlsFiles {
-        authorities: mqtt.ca_file.clone(),
-        client: match (&mqtt.cert_file, &mqtt.key_file) {
-            (Some(certificate), Some(key)) => {
-                Some(ClientFiles { certificate: certificate.clone(), key: key.clone() })
-            }
-            _ => None,
-        },
-    });
-    // Once here, so that a wrong file stops the start instead of every connection.
-    if let Some(files) = &tls {
-        client_config(files)?;
-    }
-    let credentials = mqtt.username.as_ref().map(|username| Credentials {
-        username: username.clone(),
-        password: zeroize::Zeroizing::new(
-            mqtt.password.as_ref().map_or(String::new(), |password| password.expose().to_owned()),
-        ),
-    });
-    let broker = Broker { host: mqtt.host.clone(), port: mqtt.port, credentials, tls };
     let started_at = wall_clock();
     Ok(MqttSetup {
         topics: Topics::new(&settings.base_topic, &settings.node)?,
-        broker: fixed(broker),
+        broker: broker::source(settings)?,
         facts: ServiceFacts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             endpoint: if matches!(endpoint, Endpoint::Kernel) { "kernel" } else { "simulated" },

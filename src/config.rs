@@ -19,6 +19,12 @@ use reader::Reader;
 /// Where Home Assistant's Supervisor puts an add-on's options.
 pub const ADDON_OPTIONS_FILE: &str = "/data/options.json";
 
+/// Where an add-on reaches the Supervisor.
+pub const SUPERVISOR_URL: &str = "http://supervisor";
+
+/// The variable in which the Supervisor hands an add-on its token.
+const SUPERVISOR_TOKEN_VARIABLE: &str = "SUPERVISOR_TOKEN";
+
 /// What every environment variable of ours begins with.
 pub const ENVIRONMENT_PREFIX: &str = "BONDKEEPER";
 
@@ -33,6 +39,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Exports are written here and imports read from here.
     pub export_dir: PathBuf,
+    /// Exports may be written in clear text.
+    pub clear_exports: bool,
     pub log_level: LogLevel,
     pub mqtt: MqttSettings,
     pub adapters: AdapterSettings,
@@ -41,12 +49,22 @@ pub struct Settings {
     /// Publish Home Assistant discovery.
     pub discovery: bool,
     pub mgmt_endpoint: EndpointSetting,
+    /// There when Home Assistant's Supervisor has started us.
+    pub supervisor: Option<SupervisorSettings>,
+}
+
+/// How the Supervisor is asked.
+#[derive(Debug, Clone)]
+pub struct SupervisorSettings {
+    pub url: String,
+    pub token: Secret,
 }
 
 /// The broker and how to reach it.
 #[derive(Debug, Clone)]
 pub struct MqttSettings {
-    pub host: String,
+    /// None: the Supervisor says which broker there is, with port and credentials.
+    pub host: Option<String>,
     pub port: u16,
     pub username: Option<String>,
     pub password: Option<Secret>,
@@ -122,6 +140,8 @@ pub struct Sources {
     pub addon_options: Option<PathBuf>,
     /// Environment variables, with their full names.
     pub environment: Vec<(String, String)>,
+    /// What the Supervisor lets an add-on in with.
+    pub supervisor_token: Option<String>,
 }
 
 impl Sources {
@@ -132,6 +152,7 @@ impl Sources {
             file,
             addon_options: Some(PathBuf::from(ADDON_OPTIONS_FILE)),
             environment: std::env::vars().filter(|(name, _)| name.starts_with(&ours)).collect(),
+            supervisor_token: std::env::var(SUPERVISOR_TOKEN_VARIABLE).ok(),
         }
     }
 }
@@ -140,23 +161,26 @@ impl Settings {
     /// Reads all layers. `host_name` is what the node is called when nothing else is said.
     pub fn load(sources: &Sources, host_name: &str) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(sources)?;
+        let supervisor = read_supervisor(&mut reader, sources.supervisor_token.as_deref())?;
         let settings = Self {
             node: reader.topic_level("node", &reduce_host_name(host_name))?,
             base_topic: reader.topic_level("base_topic", "bondkeeper")?,
             data_dir: reader.path("data_dir")?.unwrap_or_else(|| PathBuf::from("/data")),
             export_dir: reader.path("export_dir")?.unwrap_or_else(|| PathBuf::from("/data/exports")),
+            clear_exports: reader.flag("clear_exports", true)?,
             log_level: reader.word(
                 "log_level",
                 "info",
                 LogLevel::from_word,
                 &LogLevel::ALL.map(LogLevel::as_str).join(", "),
             )?,
-            mqtt: read_mqtt(&mut reader)?,
+            mqtt: read_mqtt(&mut reader, supervisor.is_some())?,
             store: read_store(&mut reader)?,
             adapters: read_adapters(&mut reader)?,
             commands: reader.word("commands", "all", Commands::from_word, "none, read, all")?,
             discovery: reader.flag("discovery", true)?,
             mgmt_endpoint: read_endpoint(&mut reader)?,
+            supervisor,
         };
         reader.finish()?;
         check(&settings)?;
@@ -178,6 +202,7 @@ impl Settings {
             "base_topic": self.base_topic,
             "data_dir": self.data_dir,
             "export_dir": self.export_dir,
+            "clear_exports": self.clear_exports,
             "log_level": self.log_level.as_str(),
             "mqtt": {
                 "host": self.mqtt.host,
@@ -195,10 +220,30 @@ impl Settings {
     }
 }
 
-fn read_mqtt(reader: &mut Reader) -> Result<MqttSettings, ConfigError> {
+fn read_supervisor(
+    reader: &mut Reader,
+    token: Option<&str>,
+) -> Result<Option<SupervisorSettings>, ConfigError> {
+    let url = reader.environment_only("supervisor.url")?.unwrap_or_else(|| SUPERVISOR_URL.to_owned());
+    let token = token.filter(|token| !token.is_empty());
+    Ok(token.map(|token| SupervisorSettings { url, token: Secret(token.to_owned()) }))
+}
+
+fn read_mqtt(reader: &mut Reader, supervised: bool) -> Result<MqttSettings, ConfigError> {
     let tls = reader.flag("mqtt.tls", false)?;
+    let host = reader.text("mqtt.host")?;
+    if supervised && host.is_none() {
+        // They would be left unused without a word: the Supervisor's answer holds its own.
+        let unused = ["mqtt.port", "mqtt.username", "mqtt.password", "mqtt.cert_file", "mqtt.key_file"];
+        let set = if tls { Some("mqtt.tls") } else { reader.first_set(&unused) };
+        if let Some(key) = set {
+            let problem = "is set without mqtt.host. With mqtt.host empty, Home Assistant's Supervisor says which \
+                           broker there is, with port and credentials: set mqtt.host as well, or clear this";
+            return Err(reader.bad(key, problem));
+        }
+    }
     Ok(MqttSettings {
-        host: reader.text("mqtt.host")?.unwrap_or_else(|| "localhost".to_owned()),
+        host: host.or_else(|| (!supervised).then(|| "localhost".to_owned())),
         port: reader.number("mqtt.port", if tls { 8883 } else { 1883 }, 1, u64::from(u16::MAX))? as u16,
         username: reader.text("mqtt.username")?,
         password: reader.text("mqtt.password")?.map(Secret),
@@ -234,7 +279,35 @@ fn read_adapters(reader: &mut Reader) -> Result<AdapterSettings, ConfigError> {
             modes.insert(address, mode);
         }
     }
+    for (address, mode) in read_adapter_modes(reader, &known)? {
+        // By address in the environment: closer to the process than any file.
+        modes.entry(address).or_insert(mode);
+    }
     Ok(AdapterSettings { default_mode, modes })
+}
+
+/// The same as a list, as Home Assistant's options page can hold it.
+fn read_adapter_modes(
+    reader: &mut Reader,
+    known: &str,
+) -> Result<BTreeMap<AdapterAddress, Mode>, ConfigError> {
+    const KEY: &str = "adapter_modes";
+    let mut modes = BTreeMap::new();
+    for (number, row) in reader.rows(KEY, ["address", "mode"])?.into_iter().enumerate() {
+        let [address, mode] = row;
+        let place = |field: &str| format!("{KEY}[{number}].{field}");
+        let Ok(address) = address.to_uppercase().parse::<AdapterAddress>() else {
+            let problem = format!("is {address:?} and not the address of an adapter (AA:BB:CC:DD:EE:FF)");
+            return Err(reader.bad_in(KEY, &place("address"), &problem));
+        };
+        let Some(mode) = Mode::from_word(&mode) else {
+            return Err(reader.bad_in(KEY, &place("mode"), &format!("is {mode:?}; it can be: {known}")));
+        };
+        if modes.insert(address, mode).is_some() {
+            return Err(reader.bad_in(KEY, &place("address"), "is listed twice"));
+        }
+    }
+    Ok(modes)
 }
 
 fn read_endpoint(reader: &mut Reader) -> Result<EndpointSetting, ConfigError> {
@@ -261,7 +334,8 @@ fn check(settings: &Settings) -> Result<(), ConfigError> {
     if mqtt.cert_file.is_some() != mqtt.key_file.is_some() {
         return bad("mqtt.cert_file", "and mqtt.key_file belong together: set both or none");
     }
-    if !mqtt.tls && (mqtt.ca_file.is_some() || mqtt.cert_file.is_some()) {
+    // The Supervisor's answer says whether its broker speaks TLS.
+    if !mqtt.tls && mqtt.host.is_some() && (mqtt.ca_file.is_some() || mqtt.cert_file.is_some()) {
         return bad(
             "mqtt.ca_file",
             "and mqtt.cert_file have no effect without mqtt.tls: set mqtt.tls to true",

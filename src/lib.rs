@@ -10,5 +10,6 @@ pub mod mgmt;
 pub mod mqtt;
 pub mod registry;
 pub mod store;
+pub mod supervisor;
 pub mod telemetry;
 pub mod watch;

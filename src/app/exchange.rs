@@ -20,9 +20,16 @@ use crate::mqtt::exchange::{
 use crate::store::exchange::{ExchangeError, read_import, write_export};
 use crate::store::messages::{Checkpoint, ListCheckpoints, ReadCheckpoint, StoreFault};
 
+/// How to switch it on, and what that means.
+const CLEAR_EXPORTS_ARE_OFF: &str = "an export is a file with the keys in clear text: whoever reads it, or a backup \
+    that holds it, can unlock what these bonds unlock. If you want that, set the option clear_exports to true and \
+    start again, and delete the file when it has served";
+
 /// See the module text.
 pub struct Exchanger {
     folder: PathBuf,
+    /// Exports may be written in clear text.
+    clear_exports: bool,
     ports: Ports,
 }
 
@@ -37,9 +44,9 @@ impl Ports {
 }
 
 impl Exchanger {
-    pub fn new(folder: PathBuf) -> (Arc<Self>, Ports) {
+    pub fn new(folder: PathBuf, clear_exports: bool) -> (Arc<Self>, Ports) {
         let ports = Ports::default();
-        (Arc::new(Self { folder, ports: ports.clone() }), ports)
+        (Arc::new(Self { folder, clear_exports, ports: ports.clone() }), ports)
     }
 
     fn ports(&self) -> Result<&(Recipient<ListCheckpoints>, Recipient<ReadCheckpoint>), ApiError> {
@@ -60,6 +67,9 @@ impl Exchange for Exchanger {
             let words =
                 "sealed exports are not supported by this version; leave out seal and deliver to get a file";
             return Err(ApiError::new(Code::NotSupported, words));
+        }
+        if !self.clear_exports {
+            return Err(ApiError::new(Code::NotPermitted, CLEAR_EXPORTS_ARE_OFF));
         }
         let records: Vec<AdapterRecord> = order.adapters.iter().map(record).collect();
         let adapters: Vec<ExportAdapter<'_>> = order

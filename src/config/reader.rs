@@ -75,10 +75,21 @@ impl Reader {
     }
 
     pub(super) fn bad(&self, key: &str, problem: &str) -> ConfigError {
+        self.bad_in(key, key, problem)
+    }
+
+    /// A mistake at `place` within the value of `key`.
+    pub(super) fn bad_in(&self, key: &str, place: &str, problem: &str) -> ConfigError {
         let set =
             self.values.iter().find(|(known, _)| *known == key || known.starts_with(&format!("{key}.")));
-        let place = set.map_or_else(|| "options".to_owned(), |(_, found)| found.place.clone());
-        ConfigError::BadValue { place, key: key.to_owned(), problem: problem.to_owned() }
+        let file = set.map_or_else(|| "options".to_owned(), |(_, found)| found.place.clone());
+        ConfigError::BadValue { place: file, key: place.to_owned(), problem: problem.to_owned() }
+    }
+
+    /// The first of these keys that holds something.
+    pub(super) fn first_set<'a>(&self, keys: &[&'a str]) -> Option<&'a str> {
+        let empty = |found: &Found| matches!(&found.value, ValueKind::String(text) if text.is_empty());
+        keys.iter().copied().find(|key| self.values.get(*key).is_some_and(|found| !empty(found)))
     }
 
     fn ask(&mut self, key: &str) -> Option<&Found> {
@@ -120,6 +131,36 @@ impl Reader {
         };
         let in_range = number.filter(|number| (min..=max).contains(number));
         in_range.ok_or_else(|| self.bad(key, &format!("must be a whole number from {min} to {max}")))
+    }
+
+    /// A list of objects that each hold exactly these fields, as text.
+    pub(super) fn rows<const N: usize>(
+        &mut self,
+        key: &str,
+        fields: [&str; N],
+    ) -> Result<Vec<[String; N]>, ConfigError> {
+        let wanted = format!("must be a list of objects with {}", fields.join(" and "));
+        let list = match self.ask(key).map(|found| found.value.clone()) {
+            None => return Ok(Vec::new()),
+            Some(ValueKind::Array(list)) => list,
+            Some(_) => return Err(self.bad(key, &wanted)),
+        };
+        let row = |(number, value): (usize, Value)| {
+            let bad = || self.bad_in(key, &format!("{key}[{number}]"), &wanted);
+            let ValueKind::Table(table) = value.kind else { return Err(bad()) };
+            if table.len() != N {
+                return Err(bad());
+            }
+            let mut row = [const { String::new() }; N];
+            for (cell, field) in row.iter_mut().zip(fields) {
+                let Some(ValueKind::String(text)) = table.get(field).map(|value| &value.kind) else {
+                    return Err(bad());
+                };
+                cell.clone_from(text);
+            }
+            Ok(row)
+        };
+        list.into_iter().enumerate().map(row).collect()
     }
 
     pub(super) fn optional_word<T>(

@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("watch", &["bond", "mgmt", "adapter"]),
     ("mqtt", &["bond", "api", "adapter", "store"]),
     ("config", &["bond", "api"]),
+    ("supervisor", &[]),
     ("telemetry", &["api"]),
     ("app", &["*"]),
     ("cli", &["app", "bond", "config", "format", "store"]),

@@ -14,6 +14,8 @@ pub struct Broker {
     persistent: bool,
     /// Port and folder of a second listener that wants client certificates.
     tls: Option<(u16, PathBuf)>,
+    /// Port and password file of a listener that lets in only who is in the file.
+    guarded: Option<(u16, PathBuf)>,
     child: Option<Child>,
 }
 
@@ -23,7 +25,7 @@ impl Broker {
         let port = free_port();
         let folder = folder.join("broker");
         std::fs::create_dir_all(&folder).unwrap();
-        let mut broker = Self { folder, port, persistent, tls: None, child: None };
+        let mut broker = Self { folder, port, persistent, tls: None, guarded: None, child: None };
         broker.start_again();
         broker
     }
@@ -33,6 +35,23 @@ impl Broker {
     pub fn listen_tls(&mut self, folder: &Path) -> u16 {
         let port = free_port();
         self.tls = Some((port, folder.to_owned()));
+        self.kill();
+        self.start_again();
+        port
+    }
+
+    /// Restarts with another listener that wants this user name and password; its port.
+    pub fn listen_guarded(&mut self, user: &str, password: &str) -> u16 {
+        let port = free_port();
+        let file = self.folder.join("passwords");
+        let made = Command::new("mosquitto_passwd")
+            .args(["-b", "-c"])
+            .arg(&file)
+            .args([user, password])
+            .status()
+            .expect("mosquitto_passwd comes with mosquitto");
+        assert!(made.success());
+        self.guarded = Some((port, file));
         self.kill();
         self.start_again();
         port
@@ -57,8 +76,11 @@ impl Broker {
                  keyfile {folder}/broker.key\nrequire_certificate true\n"
             )
         });
+        let guarded = self.guarded.as_ref().map_or_else(String::new, |(port, file)| {
+            format!("listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\n", file.display())
+        });
         let text = format!(
-            "user root\nlistener {} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 100000\n{persistence}{tls}",
+            "per_listener_settings true\nuser root\nlistener {} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 100000\n{persistence}{tls}{guarded}",
             self.port
         );
         std::fs::write(&config, text).unwrap();

@@ -20,6 +20,7 @@ mod secrets;
 mod service;
 #[path = "../sim/mod.rs"]
 mod sim;
+mod supervisor;
 mod tls;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod world;

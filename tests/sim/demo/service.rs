@@ -29,7 +29,8 @@ pub fn settings(scene: &Path, kernel: &Path, mqtt_port: u16, verbose: bool) -> R
         ("MGMT__ENDPOINT", format!("unix:{}", kernel.display())),
     ];
     let environment = options.map(|(name, value)| (format!("BONDKEEPER__{name}"), value));
-    let sources = Sources { file: None, addon_options: None, environment: environment.into() };
+    let sources =
+        Sources { file: None, addon_options: None, environment: environment.into(), ..Sources::default() };
     Settings::load(&sources, NODE).map_err(|e| format!("the demo's own options: {e}"))
 }
 
