@@ -1,6 +1,7 @@
 //! Drives the real service, as a process, over a real Mosquitto, with a simulated
 //! kernel at the other end. `tests/kernel/suite.rs` plays the same scenarios on a real one.
 
+mod addon;
 mod architecture;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod broker;
