@@ -107,6 +107,8 @@ impl<W: World + ?Sized> Scene<W> {
 
     /// Pulls the hub out and waits until the service knows.
     pub fn unplug_hub(&mut self) {
+        // A service that has just started tells first that it is absent, too.
+        self.state("the hub to be there", HUB, |state| state["present"] == true);
         self.since = self.observer.mark();
         self.world.unplug("hub");
         self.wait_absent(HUB);
