@@ -33,7 +33,7 @@ LABEL io.hass.type="app" \
 COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=builder /build/target/release/bondkeeper /usr/bin/bondkeeper
 VOLUME ["/data"]
-HEALTHCHECK --interval=1m --timeout=5s --start-period=30s --start-interval=3s --retries=3 \
+HEALTHCHECK --interval=1m --timeout=5s --start-period=30s --retries=3 \
     CMD ["/usr/bin/bondkeeper", "healthcheck"]
 ENTRYPOINT ["/usr/bin/bondkeeper"]
 CMD ["run"]

@@ -140,6 +140,7 @@ fn violations(folder: &Folder) -> Vec<String> {
         check_translation(&path, &folder.yaml(&path)["configuration"], &config["schema"], &mut found);
     }
     check_apparmor(folder.text("apparmor.txt"), &mut found);
+    check_dockerfile(folder.text("Dockerfile"), &mut found);
     for path in &folder.paths {
         let name = path.rsplit('/').next().unwrap_or(path);
         if ["config.yaml", "config.yml", "config.json"].contains(&name) && path != "config.yaml" {
@@ -377,6 +378,34 @@ fn check_apparmor(text: &str, found: &mut Vec<String>) {
     }
 }
 
+/// The profile lets no shell run, and builders of Debian 12 do not know `--start-interval`.
+fn check_dockerfile(text: &str, found: &mut Vec<String>) {
+    let (_, last) = text.rsplit_once("\nFROM ").unwrap_or_default();
+    for needed in
+        ["\nHEALTHCHECK ", "CMD [\"/usr/bin/bondkeeper\", \"healthcheck\"]", "ENTRYPOINT [", "io.hass.type="]
+    {
+        if !last.contains(needed) {
+            found.push(format!("Dockerfile: the image has no {needed}"));
+        }
+    }
+    if last.contains("\nRUN ") || last.contains("--start-interval") {
+        found.push(
+            "Dockerfile: the image's own stage runs something, or asks for what builders lack".to_owned(),
+        );
+    }
+    if !text.contains("--locked") {
+        found.push("Dockerfile: the lock file does not count".to_owned());
+    }
+    let pinned = |line: &str| {
+        line.rsplit_once(':').is_some_and(|(_, tag)| tag.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    for image in ["ARG BUILDER_IMAGE=", "ARG BASE_IMAGE="] {
+        if !text.lines().any(|line| line.starts_with(image) && pinned(line)) {
+            found.push(format!("Dockerfile: {image} names no version"));
+        }
+    }
+}
+
 #[test]
 fn the_add_on_follows_the_supervisors_rules() {
     assert_eq!(violations(&Folder::ours()), Vec::<String>::new());
@@ -417,6 +446,9 @@ fn each_violation_is_noticed() {
         (good.with("apparmor.txt", "  capability net_raw,", "  /bin/sh ix,"), "another program"),
         (good.with("apparmor.txt", "  capability net_raw,", "  file,"), "too wide"),
         (good.with("repository.yaml", "name:", "title:"), "repository.yaml has no name"),
+        (good.with("Dockerfile", "HEALTHCHECK", "# "), "no \nHEALTHCHECK"),
+        (good.with("Dockerfile", "VOLUME", "RUN true\nVOLUME"), "runs something"),
+        (good.with("Dockerfile", "debian:13.2-slim", "debian:latest"), "BASE_IMAGE= names no version"),
         (second, "tests/fixtures/config.json would be taken"),
     ];
     for (folder, words) in cases {
