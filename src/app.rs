@@ -316,6 +316,8 @@ fn mqtt_setup(
             log.set(level);
             Ok(())
         }),
+        discovery: settings.discovery,
+        random: crate::mqtt::random,
         probe: Rc::new(move || probe::probe(started_at)),
         clock: wall_clock,
     })

@@ -304,6 +304,9 @@ pub enum Sync {
 }
 
 impl Sync {
+    /// Every one, in the order that people are shown.
+    pub const ALL: [Self; 5] = [Self::InSync, Self::Loading, Self::Held, Self::Failed, Self::Absent];
+
     /// The word that topics use.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -355,6 +358,10 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every `event_type` there is: Home Assistant drops an event of a type that was not announced.
+    pub const EVENT_TYPES: [&str; 6] =
+        ["bond_added", "bond_updated", "bond_removed", "bonds_restored", "adapter_loaded", "adapter_held"];
+
     /// The `event_type` of the public contract.
     pub const fn event_type(&self) -> &'static str {
         match self {

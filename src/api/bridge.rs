@@ -54,6 +54,11 @@ pub struct StoreDto {
     pub detail: Option<String>,
 }
 
+impl StoreDto {
+    /// Every word that `state` can be.
+    pub const STATES: [&str; 6] = ["ok", "rebuilt", "read_only", "disk_full", "failed", "unreadable"];
+}
+
 /// `bridge/health`, and the answer to `health_check`.
 #[derive(Debug, Clone, Serialize)]
 pub struct HealthDto {

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
+use super::birth::Look;
 use super::board::{Board, Probe, ServiceFacts};
 use super::broker::BrokerSource;
 use super::client::{KEEP_ALIVE, LinkEvent, LinkSetup, keep_connected};
@@ -47,6 +48,10 @@ pub struct MqttSetup {
     pub facts: ServiceFacts,
     pub exchange: Arc<dyn Exchange>,
     pub set_log_level: LevelSetter,
+    /// Publish Home Assistant's devices; off takes away those of an earlier run.
+    pub discovery: bool,
+    /// Chance, to spread answers to Home Assistant's start.
+    pub random: fn() -> u64,
     /// Asked for each `bridge/health`.
     pub probe: Rc<dyn Fn() -> Probe>,
     /// The wall clock, for the times that people are shown.
@@ -71,7 +76,7 @@ impl From<Vec<u8>> for Payload {
 }
 
 impl Payload {
-    fn octets(&self) -> Vec<u8> {
+    pub(super) fn octets(&self) -> Vec<u8> {
         match self {
             Self::Octets { octets, .. } => octets.to_vec(),
             Self::Bonds(description) => to_octets(&render::bond_list(description)),
@@ -88,8 +93,8 @@ impl Payload {
 }
 
 /// The connection, while there is one.
-struct Link {
-    client: AsyncClient,
+pub(super) struct Link {
+    pub(super) client: AsyncClient,
     payload_octets_max: usize,
 }
 
@@ -109,10 +114,11 @@ pub struct MqttActor {
     pub(super) outbox: Outbox<Payload>,
     pub(super) adapters: std::collections::BTreeMap<AdapterAddress, AdapterHandle>,
     pub(super) services: Option<Wire>,
+    pub(super) look: Look,
     pub(super) in_progress: usize,
     /// Requests are answered with `shutting_down`.
     pub(super) stopping: bool,
-    link: Option<Link>,
+    pub(super) link: Option<Link>,
     link_task: Option<JoinHandle<()>>,
     connects: u64,
     refused: u64,
@@ -128,6 +134,7 @@ impl MqttActor {
             outbox: Outbox::default(),
             adapters: std::collections::BTreeMap::new(),
             services: None,
+            look: Look::default(),
             in_progress: 0,
             stopping: false,
             link: None,
@@ -286,6 +293,8 @@ impl Actor for MqttActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_CAPACITY);
+        // Before what entities show: an event before its entity would be lost.
+        self.put_node_discovery();
         self.put_info();
         self.put_bridge_state(BridgeStateDto::ONLINE);
         ctx.run_interval(HEALTH_PERIOD, |actor, _| {
@@ -311,6 +320,7 @@ impl Handler<Wire> for MqttActor {
                 topics: self.setup.topics.clone(),
                 broker: Rc::clone(&self.setup.broker),
                 keep_alive: KEEP_ALIVE,
+                hear_birth: self.setup.discovery,
             };
             self.put_health();
             self.link_task = Some(actix::spawn(keep_connected(link, ctx.address().recipient())));
@@ -337,6 +347,7 @@ impl Handler<LinkEvent> for MqttActor {
                 debug!(said_goodbye, "MQTT: the connection has ended");
                 self.link = None;
                 self.outbox.disconnected();
+                self.abandon_look(ctx);
                 if self.leaving.is_some() {
                     self.left(said_goodbye);
                 }

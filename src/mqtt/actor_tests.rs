@@ -1,3 +1,6 @@
+#[path = "birth_tests.rs"]
+mod birth;
+
 use std::sync::Mutex;
 
 use super::*;
@@ -30,6 +33,10 @@ struct Scene {
 impl Scene {
     /// Everything is there, and nothing is connected yet.
     async fn new(manner: Manner) -> Self {
+        Self::with(manner, false).await
+    }
+
+    async fn with(manner: Manner, discovery: bool) -> Self {
         let listener = Listener::new().await;
         let levels = Arc::new(Mutex::new(Vec::new()));
         let set = Arc::clone(&levels);
@@ -49,6 +56,8 @@ impl Scene {
                 set.lock().unwrap().push(level);
                 Ok(())
             }),
+            discovery,
+            random: || 0,
             probe: Rc::new(Probe::default),
             clock: now,
         });

@@ -2,9 +2,10 @@
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use rumqttc::v5::mqttbytes::v5::Publish;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::actor::{MqttActor, Payload};
+use super::discovery::BIRTH_TOPIC;
 use super::dispatch::Dispatcher;
 use super::reply::{ReplyTo, Wanted};
 use crate::api::bridge::{BridgeEventData, BridgeEventDto};
@@ -16,9 +17,11 @@ type Answered = Result<Answer, ApiError>;
 impl MqttActor {
     pub(super) fn arrived(&mut self, publish: &Publish, ctx: &mut Context<Self>) {
         let topic = String::from_utf8_lossy(&publish.topic);
+        if topic == BIRTH_TOPIC {
+            return self.heard_birth(publish, ctx);
+        }
         let Some(verb) = self.setup.topics.verb(&topic) else {
-            debug!("MQTT: something came in on a topic that names no verb");
-            return;
+            return self.came_back(&topic, publish);
         };
         let incoming = Incoming { verb, body: &publish.payload, retained: publish.retain };
         let routed = route(incoming, self.board.commands());

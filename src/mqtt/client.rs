@@ -21,6 +21,7 @@ use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
 use super::broker::{Broker, BrokerSource, LIBRARY_WINDOW, connect_options};
+use super::discovery::BIRTH_TOPIC;
 use super::failure::{chain, connection_failure};
 use super::topics::Topics;
 
@@ -31,9 +32,13 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// common broker allows (Mosquitto: 20), with room for the subscription's packet identifier.
 const WINDOW: u16 = 16;
 
-/// Requests that wait for the event loop: the window, the subscription, the goodbye, and room to
-/// spare, so that handing one over cannot fail while the connection lives.
-const REQUESTS_MAX: usize = WINDOW as usize + 16;
+/// Filters of a look at what the broker retains; each is given up in a message of its own. What is
+/// not covered is published again unseen: more adapters than a host has.
+pub(super) const LOOK_FILTERS_MAX: usize = 32;
+
+/// Requests that wait for the event loop: the window, the subscriptions, the end of a look, the
+/// goodbye, and room to spare, so that handing one over cannot fail while the connection lives.
+const REQUESTS_MAX: usize = WINDOW as usize + LOOK_FILTERS_MAX + 16;
 
 /// How long it may take to find out which broker to use.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,6 +75,8 @@ pub(super) struct LinkSetup {
     pub(super) topics: Topics,
     pub(super) broker: BrokerSource,
     pub(super) keep_alive: Duration,
+    /// Be told when Home Assistant starts.
+    pub(super) hear_birth: bool,
 }
 
 /// Why a connection has ended.
@@ -87,7 +94,13 @@ pub(super) async fn keep_connected(setup: LinkSetup, actor: Recipient<LinkEvent>
     let mut last_failure = String::new();
     let mut repeated = 0u32;
     loop {
-        let mut link = Link { setup: &setup, actor: &actor, acks: AckBook::default(), up_since: None };
+        let mut link = Link {
+            setup: &setup,
+            actor: &actor,
+            acks: AckBook::default(),
+            up_since: None,
+            subscribed: false,
+        };
         let end = link.run().await;
         let up_since = link.up_since;
         if let Some(since) = up_since {
@@ -112,7 +125,7 @@ pub(super) async fn keep_connected(setup: LinkSetup, actor: Recipient<LinkEvent>
 }
 
 /// Random enough to spread clients out: the standard library seeds its hash maps from the system.
-fn random() -> u64 {
+pub fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
@@ -122,6 +135,8 @@ struct Link<'a> {
     actor: &'a Recipient<LinkEvent>,
     acks: AckBook,
     up_since: Option<Instant>,
+    /// The first subscription was answered.
+    subscribed: bool,
 }
 
 impl Link<'_> {
@@ -185,7 +200,10 @@ impl Link<'_> {
         let told = match event {
             Event::Incoming(Packet::ConnAck(accepted)) => self.accepted(&accepted, events, client, broker)?,
             Event::Incoming(Packet::SubAck(ack)) => {
-                check_subscription(&ack, broker);
+                // Later ones are looks at what is retained, which may be refused.
+                if !std::mem::replace(&mut self.subscribed, true) {
+                    check_subscription(&ack, broker);
+                }
                 return None;
             }
             Event::Incoming(Packet::Publish(publish)) => LinkEvent::Arrived(publish),
@@ -221,7 +239,9 @@ impl Link<'_> {
         let mut filter = Filter::new(self.setup.topics.request_filter(), QoS::AtLeastOnce);
         // A retained request must be recognised as one, to be refused.
         filter.preserve_retain = true;
-        if let Err(error) = client.try_subscribe_many([filter]) {
+        // Here a retained message must stay recognisable as one: it is about an earlier start.
+        let birth = self.setup.hear_birth.then(|| Filter::new(BIRTH_TOPIC, QoS::AtLeastOnce));
+        if let Err(error) = client.try_subscribe_many([filter].into_iter().chain(birth)) {
             error!("MQTT: the subscription cannot be asked for: {error}");
         }
         let properties = accepted.properties.as_ref();
@@ -236,14 +256,20 @@ impl Link<'_> {
     }
 }
 
+/// The requests' filter stands first.
 fn check_subscription(ack: &SubAck, broker: &Broker) {
-    for code in &ack.return_codes {
-        if !matches!(code, SubscribeReasonCode::Success(_)) {
-            error!(
-                reason = ?code,
-                "MQTT: {broker} does not let us subscribe to requests: no command will arrive. Check its access rules"
-            );
-        }
+    let refused = |code: &&SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
+    if let Some(code) = ack.return_codes.first().filter(refused) {
+        error!(
+            reason = ?code,
+            "MQTT: {broker} does not let us subscribe to requests: no command will arrive. Check its access rules"
+        );
+    }
+    if let Some(code) = ack.return_codes.get(1).filter(refused) {
+        warn!(
+            reason = ?code,
+            "MQTT: {broker} does not let us hear when Home Assistant starts ({BIRTH_TOPIC})"
+        );
     }
 }
 

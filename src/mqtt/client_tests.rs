@@ -36,6 +36,7 @@ impl Scene {
             topics: Topics::new("bondkeeper", "attic").unwrap(),
             broker: listener.source(),
             keep_alive: SHORT_KEEP_ALIVE,
+            hear_birth: true,
         };
         let task = actix::spawn(keep_connected(setup, Ear(told).start().recipient()));
         Self { listener, heard, task }
@@ -72,10 +73,10 @@ async fn a_connection_starts_clean_and_asks_to_be_told_what_is_retained() {
     assert_eq!(&connect[..7], &[0, 4, b'M', b'Q', b'T', b'T', 5]);
     assert_eq!(connect[7], 0b0010_1110);
     broker.accept_connect().await;
-    let Received::Subscribe { filter, options, .. } = broker.receive().await else { panic!() };
-    assert_eq!(filter, "bondkeeper/attic/bridge/request/#");
+    let Received::Subscribe { filters, .. } = broker.receive().await else { panic!() };
     // QoS 1, and retain as published (bit 3); without that bit a retained request looks like any other.
-    assert_eq!(options, 0b0000_1001);
+    let requests = ("bondkeeper/attic/bridge/request/#".to_owned(), 0b0000_1001);
+    assert_eq!(filters, [requests, ("homeassistant/status".to_owned(), 0b0000_0001)]);
     scene.up().await;
 }
 

@@ -24,6 +24,7 @@ impl Handler<AdapterKnown> for MqttActor {
         // A handle that comes again is newer: the adapter's actor was started anew.
         self.adapters.insert(address, handle);
         if self.board.adapter_known(address) {
+            self.put_adapter_discovery(address);
             self.put_info();
         }
         self.pump();
@@ -37,6 +38,8 @@ impl Handler<AdapterForgotten> for MqttActor {
         let adapter = forgotten.adapter;
         self.adapters.remove(&adapter);
         self.board.adapter_forgotten(adapter);
+        // First, so that no entity is left to make something of the empty state.
+        self.clear_adapter_discovery(adapter);
         self.outbox.clear_state(&self.setup.topics.adapter_state(adapter));
         self.outbox.clear_state(&self.setup.topics.adapter_bonds(adapter));
         self.put_info();

@@ -9,9 +9,11 @@
 pub mod actor;
 mod arrivals;
 pub mod backoff;
+mod birth;
 pub mod board;
 pub mod broker;
 mod client;
+mod discovery;
 mod dispatch;
 pub mod exchange;
 mod facts;
@@ -26,4 +28,5 @@ pub mod tls;
 pub mod topics;
 
 pub use actor::{MqttActor, MqttSetup};
+pub use client::random;
 pub use dispatch::LevelSetter;

@@ -147,6 +147,36 @@ impl<P> Outbox<P> {
         }
     }
 
+    /// As [`clear_state`](Self::clear_state), for a topic that an earlier run may have put.
+    pub fn erase_state(&mut self, topic: &str) {
+        self.put(topic, None, Rank::Ordinary);
+    }
+
+    /// Topics that a broker has to retain.
+    pub fn retained_topics(&self) -> impl Iterator<Item = &str> {
+        self.states.iter().filter(|(_, state)| state.payload.is_some()).map(|(topic, _)| topic.as_str())
+    }
+
+    /// What a broker has to retain there.
+    pub fn retained(&self, topic: &str) -> Option<&P> {
+        self.states.get(topic)?.payload.as_ref()
+    }
+
+    /// The broker has lost what it should retain there. Nothing to do where it is under way.
+    pub fn put_again(&mut self, topic: &str) {
+        let on_its_way = |sent: &Sent<P>| matches!(sent, Sent::State { topic: sent, .. } if sent == topic);
+        if self.states.contains_key(topic) && !self.in_flight.iter().any(|(_, sent)| on_its_way(sent)) {
+            self.queue_state(topic);
+        }
+    }
+
+    fn queue_state(&mut self, topic: &str) {
+        // Without a connection everything goes out again anyway.
+        if self.window > 0 && self.queued_states.insert(topic.to_owned()) {
+            self.queue.push_back(Item::State(topic.to_owned()));
+        }
+    }
+
     fn put(&mut self, topic: &str, payload: Option<P>, rank: Rank) {
         self.next_version += 1;
         let version = self.next_version;
@@ -158,10 +188,7 @@ impl<P> Outbox<P> {
                 self.states.insert(topic.to_owned(), state);
             }
         }
-        // Without a connection everything goes out again anyway.
-        if self.window > 0 && self.queued_states.insert(topic.to_owned()) {
-            self.queue.push_back(Item::State(topic.to_owned()));
-        }
+        self.queue_state(topic);
     }
 
     /// The number of the next event. Numbers are given once, whatever becomes of the event.

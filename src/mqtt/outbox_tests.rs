@@ -337,3 +337,37 @@ fn check_events(seen: &[Message], last: u64) {
     }
     assert_eq!(known, (1..=last).collect::<BTreeSet<_>>());
 }
+
+#[test]
+fn what_a_broker_has_lost_goes_out_again_unless_it_is_on_its_way() {
+    let mut outbox: Outbox<u32> = Outbox::default();
+    outbox.put_state("a", 1, Rank::Ordinary);
+    outbox.put_again("a");
+    assert!(outbox.is_idle(), "without a connection everything goes out anyway");
+    outbox.connected(8);
+    outbox.put_again("a");
+    assert_eq!(outbox.queued(), 1);
+    outbox.sent();
+    outbox.put_again("a");
+    assert_eq!(outbox.queued(), 0, "it is on its way");
+    outbox.acknowledged(0);
+    outbox.put_again("a");
+    outbox.put_again("unknown");
+    assert_eq!(outbox.front(), Some(Front { topic: "a", payload: Some(&1), retain: true }));
+    assert_eq!(outbox.queued(), 1);
+}
+
+#[test]
+fn a_topic_of_an_earlier_run_is_emptied_and_then_forgotten() {
+    let mut outbox: Outbox<u32> = Outbox::default();
+    outbox.erase_state("old");
+    outbox.put_state("new", 1, Rank::Ordinary);
+    assert_eq!(outbox.retained_topics().collect::<Vec<_>>(), ["new"]);
+    assert_eq!((outbox.retained("old"), outbox.retained("new")), (None, Some(&1)));
+    outbox.connected(8);
+    assert_eq!(outbox.front(), Some(Front { topic: "old", payload: None, retain: true }));
+    outbox.sent();
+    outbox.acknowledged(0);
+    outbox.connected(8);
+    assert_eq!(outbox.queued(), 1);
+}

@@ -106,6 +106,16 @@ impl Topics {
         format!("{}/adapter/{adapter}/event", self.root)
     }
 
+    /// Where a verb is asked.
+    pub fn request(&self, verb: &str) -> String {
+        format!("{}/bridge/request/{verb}", self.root)
+    }
+
+    /// Everything that is retained, and the events beside it; no request.
+    pub fn retained_filters(&self) -> [String; 2] {
+        [format!("{}/bridge/+", self.root), format!("{}/adapter/+/+", self.root)]
+    }
+
     /// What to subscribe to.
     pub fn request_filter(&self) -> String {
         format!("{}/bridge/request/#", self.root)

@@ -63,6 +63,9 @@ const PURE: &[&str] = &[
     "mqtt/backoff.rs",
 ];
 
+/// As pure, but for the documents that they are about.
+const PURE_DOCUMENTS: &[&str] = &["mqtt/board.rs", "mqtt/discovery.rs", "mqtt/render.rs"];
+
 const IMPURE_WORDS: &[&str] = &[
     "tokio::",
     "actix::",
@@ -165,11 +168,12 @@ fn nobody_imports_from_a_higher_floor() {
 #[test]
 fn the_pure_modules_know_no_io_clock_randomness_or_actor() {
     let all = sources();
-    for prefix in PURE {
+    for prefix in PURE.iter().chain(PURE_DOCUMENTS) {
         let files: Vec<&Source> = all.iter().filter(|source| source.path.starts_with(prefix)).collect();
         assert!(!files.is_empty(), "{prefix} is gone: correct the list");
+        let documents = PURE_DOCUMENTS.contains(prefix);
         for source in files {
-            for word in IMPURE_WORDS {
+            for word in IMPURE_WORDS.iter().filter(|word| !(documents && word.starts_with("serde"))) {
                 assert!(!source.code.contains(word), "{} uses {word}", source.path);
             }
         }

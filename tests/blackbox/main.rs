@@ -7,6 +7,7 @@ mod architecture;
 mod broker;
 mod brokers;
 mod contract;
+mod discovery;
 mod durability;
 mod habluetooth;
 mod kernel_faults;

@@ -15,9 +15,11 @@ pub(in crate::mqtt) enum Received {
     Connect(Vec<u8>),
     Subscribe {
         pkid: u16,
-        filter: String,
-        options: u8,
+        /// With their options.
+        filters: Vec<(String, u8)>,
     },
+    /// From one filter.
+    Unsubscribe(String),
     Publish(Published),
     PubAck,
     Ping,
@@ -65,9 +67,8 @@ impl Listener {
         let mut connection = self.connection().await;
         assert!(matches!(connection.receive().await, Received::Connect(_)));
         connection.send(&CONNACK).await;
-        let Received::Subscribe { pkid, .. } = connection.receive().await else { panic!("no subscription") };
-        let [high, low] = pkid.to_be_bytes();
-        connection.send(&[0x90, 4, high, low, 0, 1]).await;
+        let subscription = connection.receive().await;
+        connection.grant(&subscription).await;
         connection
     }
 }
@@ -84,6 +85,16 @@ impl Connection {
 
     pub(in crate::mqtt) async fn accept_connect(&mut self) {
         self.send(&CONNACK).await;
+    }
+
+    /// Grants each filter of a subscription QoS 1.
+    pub(in crate::mqtt) async fn grant(&mut self, subscription: &Received) {
+        let Received::Subscribe { pkid, filters } = subscription else { panic!("{subscription:?}") };
+        let mut packet = vec![0x90, u8::try_from(3 + filters.len()).unwrap()];
+        packet.extend(pkid.to_be_bytes());
+        packet.push(0);
+        packet.extend(filters.iter().map(|_| 1));
+        self.send(&packet).await;
     }
 
     pub(in crate::mqtt) async fn answer_ping(&mut self) {
@@ -115,13 +126,17 @@ impl Connection {
         self.send(&packet).await;
     }
 
-    /// The next publish, acknowledged; acknowledgements of what we delivered are passed over.
+    /// The next publish, acknowledged; acknowledgements of what we delivered and devices that are
+    /// taken away are passed over.
     pub(in crate::mqtt) async fn published(&mut self) -> Published {
         loop {
             match self.receive().await {
                 Received::Publish(published) => {
                     self.acknowledge(published.pkid).await;
-                    return published;
+                    // Devices that an earlier run may have left are taken away with each start.
+                    if !(published.topic.starts_with("homeassistant/") && published.payload.is_empty()) {
+                        return published;
+                    }
                 }
                 Received::PubAck => {}
                 other => panic!("a publish was due, not {other:?}"),
@@ -161,16 +176,26 @@ impl Connection {
             3 => Received::Publish(published(first, &body)),
             4 => Received::PubAck,
             8 => {
-                let filter_at = 3 + usize::from(body[2]) + 2;
-                let filter = String::from_utf8(body[filter_at..body.len() - 1].to_vec()).unwrap();
-                let options = body[body.len() - 1];
-                Received::Subscribe { pkid: u16::from_be_bytes([body[0], body[1]]), filter, options }
+                let filters = filters(&body[3 + usize::from(body[2])..], true);
+                Received::Subscribe { pkid: u16::from_be_bytes([body[0], body[1]]), filters }
             }
+            10 => Received::Unsubscribe(filters(&body[3 + usize::from(body[2])..], false).remove(0).0),
             12 => Received::Ping,
             14 => Received::Disconnect,
             kind => panic!("a client does not send packets of kind {kind}"),
         }
     }
+}
+
+fn filters(mut rest: &[u8], with_options: bool) -> Vec<(String, u8)> {
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let (filter, after) = rest[2..].split_at(usize::from(u16::from_be_bytes([rest[0], rest[1]])));
+        let (options, after) = if with_options { (after[0], &after[1..]) } else { (0, after) };
+        all.push((String::from_utf8(filter.to_vec()).unwrap(), options));
+        rest = after;
+    }
+    all
 }
 
 fn published(first: u8, body: &[u8]) -> Published {
