@@ -87,7 +87,7 @@ for line in sys.stdin:
     say "the same scenarios on the Linux kernel of Debian $debian"
     tests/kernel/build-guest.sh -s "$debian" "$work/guest-$debian"
     tests/kernel/run-guest.sh -c "$work/guest-$debian" -o "$work/out-$debian" -t 1200 \
-      env BONDKEEPER_TEST_PYTHON="$BONDKEEPER_TEST_PYTHON" "$suite" --test-threads=1
+      env BONDKEEPER_TEST_PYTHON="$BONDKEEPER_TEST_PYTHON" "$suite" --test-threads=1 --color never
   done
 fi
 say "all stages passed: $stages"
