@@ -324,9 +324,16 @@ impl AdapterMachine {
     }
 
     pub(super) fn expire_command(&mut self, now: Now) {
-        if self.command.as_ref().is_some_and(|command| command.deadline <= now.instant) {
-            self.fail_command(CommandError::KernelTimeout);
-        }
+        let Some(command) = self.command.as_ref().filter(|command| command.deadline <= now.instant) else {
+            return;
+        };
+        let error = match command.step {
+            Step::Checkpoint | Step::Persisted(_) => {
+                CommandError::Store(StoreFault::Io("the disk did not answer in time".to_owned()))
+            }
+            Step::Load | Step::Unpair => CommandError::KernelTimeout,
+        };
+        self.fail_command(error);
     }
 
     fn finish_command(&mut self, kernel: KernelSide) {

@@ -522,7 +522,12 @@ fn a_command_is_answered_within_its_deadline_even_if_nobody_else_answers() {
     rig.forget(true);
     assert_eq!(rig.replies.last(), Some(&Reply::Forget(Err(CommandError::Busy))));
     rig.wait(20_000);
-    assert_eq!(rig.replies.last(), Some(&Reply::Forget(Err(CommandError::KernelTimeout))));
+    let slow_disk = StoreFault::Io("the disk did not answer in time".to_owned());
+    assert_eq!(rig.replies.last(), Some(&Reply::Forget(Err(CommandError::Store(slow_disk)))));
+
+    rig.act(|machine, now| machine.reload(RequestId(3), now));
+    rig.wait(20_000);
+    assert_eq!(rig.replies.last(), Some(&Reply::Reload(Err(CommandError::KernelTimeout))));
 }
 
 #[test]
