@@ -309,8 +309,11 @@ mod tests {
     #[test]
     fn link_keys_go_to_dual_mode_controllers_only() {
         let mut bond = secure_bond("C0:FF:EE:00:00:01", 1);
-        bond.link_key =
-            Some(LinkKey { key: material(1), key_type: LinkKeyType::UnauthenticatedP256, pin_length: 0 });
+        bond.link_key = Some(LinkKey {
+            key: material(1),
+            key_type: LinkKeyType::UnauthenticatedP256,
+            pin_length: Some(0),
+        });
         let mut table = BondTable::new();
         table.insert(bond).unwrap();
         assert_eq!(kinds(&mut run(&table, false, false)), [LoadKind::Irks, LoadKind::Ltks]);

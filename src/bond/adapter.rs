@@ -1,6 +1,7 @@
 //! What is remembered of an adapter besides its bonds.
 
 use super::bond::UnixMillis;
+use super::details::{LocalIdentity, OpaqueItem};
 
 /// How far an adapter may be kept. Set by the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -64,4 +65,8 @@ pub struct AdapterRecord {
     /// Controller index when it was last seen: a hint for people, never a key.
     pub last_index: Option<u16>,
     pub last_load: Option<LoadRecord>,
+    /// The adapter's own identity, where it was seen or imported.
+    pub local_identity: Option<LocalIdentity>,
+    /// Of formats that keep something of their own beside the bonds.
+    pub opaque: Vec<OpaqueItem>,
 }

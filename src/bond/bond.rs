@@ -2,6 +2,7 @@
 
 use super::address::PeerAddress;
 use super::custody::{Custody, Source};
+use super::details::PeerDetails;
 use super::key::{Csrk, Irk, LinkKey};
 use super::ltk::{KeyType, Ltk, LtkSlot};
 
@@ -52,12 +53,22 @@ pub struct BondMetadata {
     pub updated_at: UnixMillis,
     /// Last connection of the peer on this adapter.
     pub last_seen_at: Option<UnixMillis>,
+    /// What other systems know of the peer; most bonds have nothing here.
+    pub details: Option<Box<PeerDetails>>,
 }
 
 impl BondMetadata {
     /// Of a bond that begins now.
     pub const fn new(custody: Custody, source: Source, now: UnixMillis) -> Self {
-        Self { name: None, custody, source, created_at: now, updated_at: now, last_seen_at: None }
+        Self {
+            name: None,
+            custody,
+            source,
+            created_at: now,
+            updated_at: now,
+            last_seen_at: None,
+            details: None,
+        }
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn feed_bond(hash: &mut Hmac<Sha256>, bond: &Bond) {
         }
     }
     if let Some(link_key) = &bond.link_key {
-        hash.update(&[b'l', b'k', link_key.key_type.code(), link_key.pin_length]);
+        hash.update(&[b'l', b'k', link_key.key_type.code(), link_key.pin_length.unwrap_or(0)]);
         hash.update(link_key.key.expose());
     }
 }

@@ -128,8 +128,8 @@ impl LinkKeyType {
 pub struct LinkKey {
     pub key: KeyMaterial,
     pub key_type: LinkKeyType,
-    /// Length of the PIN it was made with, 0 where none was used.
-    pub pin_length: u8,
+    /// Length of the PIN it was made with, 0 where none was used; none where the source does not say.
+    pub pin_length: Option<u8>,
 }
 
 #[cfg(test)]

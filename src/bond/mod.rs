@@ -11,6 +11,7 @@ pub mod address;
 #[allow(clippy::module_inception, reason = "the domain's own name for its main noun")]
 pub mod bond;
 pub mod custody;
+pub mod details;
 pub mod fingerprint;
 pub mod health;
 pub mod key;
@@ -24,6 +25,7 @@ pub use adapter::{AdapterRecord, Appearance, LoadRecord, Mode};
 pub use address::{AdapterAddress, AddressError, PeerAddress, PeerAddressType};
 pub use bond::{Bond, BondMetadata, ConnectionParameters, UnixMillis};
 pub use custody::{Custody, Source};
+pub use details::{KeySecurity, LocalIdentity, OpaqueItem, PeerDetails, RolePreference, ServiceUuid};
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use health::Health;
 pub use key::{Csrk, Irk, KeyError, KeyMaterial, LinkKey, LinkKeyType};

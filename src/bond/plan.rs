@@ -6,7 +6,9 @@ use hmac::Mac;
 use super::address::PeerAddress;
 use super::bond::{Bond, UnixMillis};
 use super::custody::{Custody, Source};
+use super::details::PeerDetails;
 use super::fingerprint::{FingerprintKey, feed_bond};
+use super::key::{Csrk, LinkKey};
 use super::table::{BondTable, TableFull};
 
 /// How incoming bonds meet the present ones.
@@ -184,12 +186,15 @@ fn plan_bond(
         }
         Some(present) if present.same_keys(&outcome) => {
             plan.unchanged.push(peer);
-            if present.metadata.custody == Custody::Ours {
+            // The keys stay; the bond comes into our custody, with what is newly known of the peer.
+            let mut metadata = present.metadata.clone();
+            metadata.custody = Custody::Ours;
+            metadata.name = metadata.name.or(outcome.metadata.name);
+            metadata.details = outcome.metadata.details.or(metadata.details);
+            if metadata == present.metadata {
                 return;
             }
-            // The keys stay; the bond comes into our custody.
-            outcome.metadata = present.metadata.clone();
-            outcome.metadata.custody = Custody::Ours;
+            outcome.metadata = metadata;
         }
         Some(present) => {
             outcome.metadata.source = source;
@@ -223,12 +228,37 @@ fn overlay(present: &Bond, incoming: &Bond) -> Bond {
         }
     }
     outcome.irk = incoming.irk.clone().or(outcome.irk);
-    outcome.csrk_local = incoming.csrk_local.clone().or(outcome.csrk_local);
-    outcome.csrk_remote = incoming.csrk_remote.clone().or(outcome.csrk_remote);
-    outcome.link_key = incoming.link_key.clone().or(outcome.link_key);
+    outcome.csrk_local = overlay_csrk(outcome.csrk_local, incoming.csrk_local.as_ref());
+    outcome.csrk_remote = overlay_csrk(outcome.csrk_remote, incoming.csrk_remote.as_ref());
+    outcome.link_key = overlay_link_key(outcome.link_key, incoming.link_key.as_ref());
     outcome.connection_parameters = incoming.connection_parameters.or(outcome.connection_parameters);
     outcome.metadata.name = incoming.metadata.name.clone().or(outcome.metadata.name);
+    if let Some(incoming) = &incoming.metadata.details {
+        let known = outcome.metadata.details.take().map_or_else(PeerDetails::default, |known| *known);
+        outcome.metadata.details = known.overlaid(incoming).boxed();
+    }
     outcome
+}
+
+/// Of the same key, what only the present copy knows stays known.
+fn overlay_csrk(present: Option<Csrk>, incoming: Option<&Csrk>) -> Option<Csrk> {
+    let Some(incoming) = incoming else { return present };
+    let mut outcome = incoming.clone();
+    if let Some(present) = present.filter(|present| present.key == incoming.key) {
+        outcome.authenticated = outcome.authenticated.or(present.authenticated);
+        outcome.counter = outcome.counter.max(present.counter);
+    }
+    Some(outcome)
+}
+
+/// Of the same key, what only the present copy knows stays known.
+fn overlay_link_key(present: Option<LinkKey>, incoming: Option<&LinkKey>) -> Option<LinkKey> {
+    let Some(incoming) = incoming else { return present };
+    let mut outcome = incoming.clone();
+    if let Some(present) = present.filter(|present| present.key == incoming.key) {
+        outcome.pin_length = outcome.pin_length.or(present.pin_length);
+    }
+    Some(outcome)
 }
 
 fn lost_keys(present: &Bond, outcome: &Bond) -> Vec<&'static str> {

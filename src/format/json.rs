@@ -201,6 +201,18 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// A field that may be missing or null.
+    pub fn optional<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&'a Json) -> Result<T, Bad>,
+    ) -> Result<Option<T>, Bad> {
+        match self.get(name) {
+            None | Some(Json::Null) => Ok(None),
+            Some(value) => read(value).map(Some).map_err(|bad| bad.in_field(name)),
+        }
+    }
+
     /// Names of fields that are not among the known ones.
     pub fn unknown(&self, known: &[&str]) -> impl Iterator<Item = &'a str> {
         self.0.iter().map(|(name, _)| name.as_str()).filter(|name| !known.contains(name)).map(printable)

@@ -237,7 +237,11 @@ fn check_link_key(peer: PeerAddress, link_key: &LinkKey) -> Result<(), RefusalRe
     if link_key.key_type == LinkKeyType::Debug {
         return Err(RefusalReason::DebugKey);
     }
-    if link_key.pin_length > PIN_OCTETS_MAX { Err(RefusalReason::PinLength) } else { Ok(()) }
+    if link_key.pin_length.is_some_and(|length| length > PIN_OCTETS_MAX) {
+        Err(RefusalReason::PinLength)
+    } else {
+        Ok(())
+    }
 }
 
 /// Judges every value, then writes the good ones. Two passes, so that the buffer is allocated once:

@@ -327,7 +327,7 @@ fn read_link_key(address: RawAddress, cursor: &mut Cursor<'_>) -> Read {
             return Err(RecordError::PinLength(pin_length));
         }
         let key = KeyMaterial::new(key)?;
-        Ok((peer, CapturedKey::LinkKey(LinkKey { key, key_type, pin_length })))
+        Ok((peer, CapturedKey::LinkKey(LinkKey { key, key_type, pin_length: Some(pin_length) })))
     })())
 }
 
@@ -367,7 +367,8 @@ pub(super) fn put_link_key(out: &mut Vec<u8>, peer: PeerAddress, link_key: &Link
     RawAddress::bredr(peer).put(out);
     out.push(link_key.key_type.code());
     out.extend_from_slice(link_key.key.expose());
-    out.push(link_key.pin_length);
+    // What is not known counts as no PIN: the kernel keeps the number only to report it.
+    out.push(link_key.pin_length.unwrap_or(0));
 }
 
 /// Appends a connection parameter record.

@@ -133,7 +133,7 @@ fn assert_key(report: KeyReport, wanted: &Captured) {
         CapturedKey::CsrkRemote(csrk) => assert_csrk(&csrk, 1, wanted),
         CapturedKey::LinkKey(link_key) => {
             assert_eq!(u64::from(link_key.key_type.code()), wanted.number("key_type"));
-            assert_eq!(u64::from(link_key.pin_length), wanted.number("pin_len"));
+            assert_eq!(u64::from(link_key.pin_length.unwrap()), wanted.number("pin_len"));
             assert_eq!(link_key.key.expose().to_vec(), wanted.octets("val"));
         }
         CapturedKey::ConnectionParameters(parameters) => {

@@ -115,7 +115,7 @@ fn bonds() {
     bredr.link_key = Some(LinkKey {
         key: crate::bond::testing::material(0x28),
         key_type: LinkKeyType::Combination,
-        pin_length: 4,
+        pin_length: Some(4),
     });
     let table = table([full_bond(PEER), secure_bond(OTHER_PEER, 0x27), bredr]);
     let mut description = description(address(ADAPTER), &table);

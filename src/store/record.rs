@@ -13,13 +13,15 @@
 //! over; a change of meaning takes a new version. The engine below may give back anything after
 //! damage: decoding must never panic, and must never take for a bond what did not pass its check.
 
+mod details;
+
 use zeroize::Zeroizing;
 
 use crate::bond::address::ADDRESS_OCTETS;
 use crate::bond::{
     AdapterAddress, AdapterRecord, Appearance, Bond, BondMetadata, ConnectionParameters, Csrk, Custody,
     EncryptionSize, Irk, KeyMaterial, KeyType, LinkKey, LinkKeyType, LoadRecord, Ltk, Mode, PeerAddress,
-    PeerAddressType, Role, Source, UnixMillis,
+    PeerAddressType, PeerDetails, Role, Source, UnixMillis,
 };
 use crate::format::shortened;
 
@@ -30,6 +32,9 @@ const PEER_KEY_OCTETS: usize = 1 + ADDRESS_OCTETS;
 
 /// Room for a bond with every field and a long name, so that a buffer with keys need not grow.
 const RECORD_OCTETS_EXPECTED: usize = 640;
+
+/// Stands for a PIN length that is not known; real ones go to 16.
+const PIN_UNKNOWN: u8 = 0xFF;
 
 /// Key of the seal in an adapter's tree; behind every peer's key.
 pub(super) const SEAL_KEY: [u8; 1] = [0xFF];
@@ -194,6 +199,18 @@ mod tag {
     pub const CREATED: u8 = 10;
     pub const UPDATED: u8 = 11;
     pub const SEEN: u8 = 12;
+    pub const ALIAS: u8 = 13;
+    pub const USER_WORD: u8 = 14;
+    pub const SERVICES: u8 = 15;
+    pub const BREDR_SERVICES: u8 = 16;
+    pub const ROLE_PREFERENCE: u8 = 17;
+    pub const IDENTIFIER: u8 = 18;
+    pub const MANAGER: u8 = 19;
+    pub const IRK_SECURITY: u8 = 20;
+    pub const CSRK_SECURITY: u8 = 21;
+    pub const LINK_KEY_SIZE: u8 = 22;
+    /// Of a bond or an adapter; as many as there are items.
+    pub const OPAQUE: u8 = 23;
 
     pub const MODE: u8 = 32;
     pub const INDEX: u8 = 33;
@@ -201,6 +218,7 @@ mod tag {
     pub const INODE: u8 = 35;
     pub const LOADED_GENERATION: u8 = 36;
     pub const LOADED_AT: u8 = 37;
+    pub const LOCAL_IDENTITY: u8 = 38;
 
     pub const SEAL: u8 = 48;
 }
@@ -249,7 +267,10 @@ impl Writer {
             self.csrk(tag::CSRK_REMOTE, csrk);
         }
         if let Some(key) = &bond.link_key {
-            self.field(tag::LINK_KEY, &[key.key.expose(), &[key.key_type.code(), key.pin_length]]);
+            self.field(
+                tag::LINK_KEY,
+                &[key.key.expose(), &[key.key_type.code(), key.pin_length.unwrap_or(PIN_UNKNOWN)]],
+            );
         }
         if let Some(wanted) = bond.connection_parameters {
             let numbers =
@@ -267,6 +288,9 @@ impl Writer {
         self.number(tag::UPDATED, metadata.updated_at.0);
         if let Some(seen) = metadata.last_seen_at {
             self.number(tag::SEEN, seen.0);
+        }
+        if let Some(details) = &metadata.details {
+            self.details(details);
         }
     }
 
@@ -286,6 +310,10 @@ impl Writer {
             self.number(tag::LOADED_GENERATION, load.generation);
             self.number(tag::LOADED_AT, load.at.0);
         }
+        if let Some(identity) = &record.local_identity {
+            self.local_identity(identity);
+        }
+        self.opaque(&record.opaque);
     }
 
     fn seal(&mut self, seal: Seal) {
@@ -333,10 +361,13 @@ fn key(octets: &[u8]) -> Option<KeyMaterial> {
 fn bond(peer: PeerAddress, fields: &[u8]) -> Result<Bond, RecordError> {
     let metadata = BondMetadata::new(Custody::Ours, Source::Captured, UnixMillis(0));
     let mut bond = Bond::new(peer, metadata);
+    let mut known = PeerDetails::default();
     for field in Reader(fields) {
         let (tag, octets) = field?;
         bond_field(&mut bond, tag, octets).ok_or(RecordError::Field(tag))?;
+        details::field(&mut known, tag, octets).ok_or(RecordError::Field(tag))?;
     }
+    bond.metadata.details = known.boxed();
     Ok(bond)
 }
 
@@ -349,6 +380,7 @@ fn bond_field(bond: &mut Bond, tag: u8, octets: &[u8]) -> Option<()> {
         tag::LINK_KEY => {
             let (value, rest) = octets.split_at_checked(16)?;
             let [kind, pin_length] = take(rest)?;
+            let pin_length = Some(pin_length).filter(|length| *length != PIN_UNKNOWN);
             let key_type = LinkKeyType::from_code(kind).ok()?;
             bond.link_key = Some(LinkKey { key: key(value)?, key_type, pin_length });
         }
@@ -419,7 +451,7 @@ fn adapter_record(fields: &[u8]) -> Result<AdapterRecord, RecordError> {
             tag::INODE => load.appearance.inode = number(octets).ok_or(bad)?,
             tag::LOADED_GENERATION => load.generation = number(octets).ok_or(bad)?,
             tag::LOADED_AT => load.at = UnixMillis(number(octets).ok_or(bad)?),
-            _ => {}
+            _ => details::adapter_field(&mut record, tag, octets).ok_or(bad)?,
         }
     }
     record.last_load = loaded.then_some(load);

@@ -354,7 +354,7 @@ fn unpairing_one_transport_of_a_dual_mode_peer_keeps_the_other() {
     let mut bond = secure_bond(LOCK, 1);
     let key = crate::bond::testing::material(9);
     let key_type = crate::bond::LinkKeyType::UnauthenticatedP256;
-    bond.link_key = Some(crate::bond::LinkKey { key, key_type, pin_length: 0 });
+    bond.link_key = Some(crate::bond::LinkKey { key, key_type, pin_length: Some(0) });
     let mut rig = Rig::new(&[bond], AdapterRecord::default());
     rig.attach();
     let unpaired = KernelEvent::Unpaired { peer: peer(LOCK), bredr: true };

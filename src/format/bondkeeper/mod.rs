@@ -15,6 +15,7 @@
 //! Must never guess: a reader that does not know the version takes nothing. [`salvage`] is for our
 //! own copies, where a damaged bond must not cost the others; imports are all or nothing.
 
+mod details;
 mod read;
 mod write;
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use super::{AdapterCopy, BYTE_ORDER, Document, Policy, VERSION};
+use super::{AdapterCopy, BYTE_ORDER, Document, Policy, VERSION, details};
 use crate::bond::table::BONDS_PER_ADAPTER_MAX;
 use crate::bond::{
     AdapterAddress, AdapterRecord, Appearance, Bond, BondMetadata, BondTable, ConnectionParameters, Csrk,
-    Custody, Irk, LinkKey, LinkKeyType, LoadRecord, Ltk, LtkSlot, Mode, PeerAddress, PeerAddressType, Role,
-    Source, Tombstone, UnixMillis,
+    Custody, Irk, LinkKey, LinkKeyType, LoadRecord, Ltk, LtkSlot, Mode, PeerAddress, PeerAddressType,
+    PeerDetails, Role, Source, Tombstone, UnixMillis,
 };
 use crate::format::json::{Bad, Fields, Json};
 use crate::format::report::{PeerReport, Refused, Report, parts};
@@ -20,18 +20,20 @@ pub(super) const CHECK_OCTETS: usize = 8;
 
 const DOCUMENT_FIELDS: [&str; 7] =
     ["format", "version", "source", "byte_order", "created_at", "adapters", "digest"];
-const ADAPTER_FIELDS: [&str; 9] = [
+const ADAPTER_FIELDS: [&str; 11] = [
     "address",
     "address_type",
     "bonds",
     "generation",
     "last_index",
     "last_load",
+    "local_identity",
     "mode",
     "name",
+    "opaque",
     "tombstones",
 ];
-const BOND_FIELDS: [&str; 16] = [
+const BOND_FIELDS: [&str; 17] = [
     "address",
     "address_type",
     "check",
@@ -40,6 +42,7 @@ const BOND_FIELDS: [&str; 16] = [
     "csrk_local",
     "csrk_remote",
     "custody",
+    "details",
     "generation",
     "irk",
     "last_seen_at_ms",
@@ -288,6 +291,8 @@ fn record(fields: &Fields<'_>) -> Result<AdapterRecord, Bad> {
         name: fields.nullable("name", check::name)?,
         last_index: fields.nullable("last_index", Json::as_integer)?,
         last_load: fields.nullable("last_load", load)?,
+        local_identity: fields.optional("local_identity", details::local_identity)?,
+        opaque: fields.optional("opaque", details::opaque)?.unwrap_or_default(),
     })
 }
 
@@ -327,6 +332,7 @@ fn metadata(fields: &Fields<'_>) -> Result<BondMetadata, Bad> {
         created_at: fields.required("created_at_ms", millis)?,
         updated_at: fields.required("updated_at_ms", millis)?,
         last_seen_at: fields.nullable("last_seen_at_ms", millis)?,
+        details: fields.optional("details", details::peer_details)?.and_then(PeerDetails::boxed),
     })
 }
 
@@ -345,7 +351,7 @@ fn link_key(json: &Json) -> Result<LinkKey, Bad> {
     Ok(LinkKey {
         key: fields.required("value", check::key)?,
         key_type: fields.required("key_type", kind)?,
-        pin_length: fields.required("pin_length", Json::as_integer)?,
+        pin_length: fields.nullable("pin_length", Json::as_integer)?,
     })
 }
 

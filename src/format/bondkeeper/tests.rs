@@ -1,12 +1,37 @@
 use super::*;
 use crate::bond::testing::{irk, legacy_ltk, material, peer, secure_bond};
 use crate::bond::{
-    Appearance, Bond, BondMetadata, ConnectionParameters, Csrk, Custody, LinkKey, LinkKeyType, LoadRecord,
-    Mode, PeerAddress, PeerAddressType, Role, Source, Tombstone,
+    Appearance, Bond, BondMetadata, ConnectionParameters, Csrk, Custody, EncryptionSize, KeySecurity,
+    LinkKey, LinkKeyType, LoadRecord, LocalIdentity, Mode, OpaqueItem, PeerAddress, PeerAddressType,
+    PeerDetails, Role, RolePreference, Source, Tombstone,
 };
 
 const ADAPTER: &str = "00:1A:7D:DA:71:11";
 const NOW: UnixMillis = UnixMillis(1_795_225_339_120);
+
+fn item(format: &str, name: &str) -> OpaqueItem {
+    let value = zeroize::Zeroizing::new(vec![0, 1, 0xFE]);
+    OpaqueItem { format: format.to_owned(), name: name.to_owned(), value }
+}
+
+fn full_details() -> PeerDetails {
+    let size = EncryptionSize::FULL;
+    let security = KeySecurity { authenticated: true, secure_connections: false, encryption_size: size };
+    PeerDetails {
+        alias: Some("door".to_owned()),
+        trusted: Some(true),
+        blocked: Some(false),
+        services: vec![[1; 16], [2; 16]],
+        bredr_services: vec![[3; 16]],
+        role_preference: Some(RolePreference::Follower),
+        identifier: Some(u64::MAX),
+        manager: Some("bluetoothd".to_owned()),
+        irk_security: Some(security),
+        csrk_security: Some(KeySecurity { secure_connections: true, ..security }),
+        link_key_size: Some(size),
+        opaque: vec![item("bluez", "DeviceID")],
+    }
+}
 
 fn full_bond() -> Bond {
     let peer = PeerAddress::parse("D4:12:43:9A:BC:DE", PeerAddressType::StaticRandom).unwrap();
@@ -17,6 +42,7 @@ fn full_bond() -> Bond {
         created_at: UnixMillis(1),
         updated_at: UnixMillis(u64::MAX),
         last_seen_at: Some(UnixMillis(3)),
+        details: full_details().boxed(),
     };
     let mut bond = Bond::new(peer, metadata);
     bond.put_ltk(legacy_ltk(Role::Central, 1));
@@ -25,7 +51,7 @@ fn full_bond() -> Bond {
     bond.csrk_local = Some(Csrk { key: material(4), authenticated: Some(true), counter: Some(u64::MAX) });
     bond.csrk_remote = Some(Csrk { key: material(5), authenticated: None, counter: None });
     bond.link_key =
-        Some(LinkKey { key: material(6), key_type: LinkKeyType::AuthenticatedP256, pin_length: 4 });
+        Some(LinkKey { key: material(6), key_type: LinkKeyType::AuthenticatedP256, pin_length: Some(4) });
     bond.connection_parameters = Some(ConnectionParameters {
         min_interval: 24,
         max_interval: 40,
@@ -47,6 +73,8 @@ fn full_record() -> AdapterRecord {
         name: Some("hub".to_owned()),
         last_index: Some(1),
         last_load: Some(LoadRecord { appearance, generation: 4, at: UnixMillis(5) }),
+        local_identity: Some(LocalIdentity { irk: irk(9), privacy: None }),
+        opaque: vec![item("aioble", "type 0")],
     }
 }
 
@@ -113,6 +141,7 @@ fn the_layout_is_the_published_one() {
         "csrk_local",
         "csrk_remote",
         "custody",
+        "details",
         "generation",
         "irk",
         "last_seen_at_ms",

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::details::{DetailsDto, LocalIdentityDto, OpaqueDto};
 use super::{BYTE_ORDER, FORMAT, Layout, VERSION};
 use crate::bond::{Bond, ConnectionParameters, Csrk, LinkKey, LoadRecord, Ltk, PeerAddress, UnixMillis};
 use crate::format::report::{PeerReport, Report, parts};
@@ -34,8 +35,12 @@ struct AdapterDto<'a> {
     generation: u64,
     last_index: Option<u16>,
     last_load: Option<LoadDto<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_identity: Option<LocalIdentityDto<'a>>,
     mode: Option<&'static str>,
     name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    opaque: Vec<OpaqueDto<'a>>,
     tombstones: Vec<TombstoneDto>,
 }
 
@@ -65,6 +70,8 @@ struct BondDto<'a> {
     csrk_local: Option<CsrkDto<'a>>,
     csrk_remote: Option<CsrkDto<'a>>,
     custody: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<DetailsDto<'a>>,
     generation: u64,
     irk: Option<Hex<'a>>,
     last_seen_at_ms: Option<u64>,
@@ -95,7 +102,7 @@ struct CsrkDto<'a> {
 #[derive(Serialize)]
 struct LinkKeyDto<'a> {
     key_type: u8,
-    pin_length: u8,
+    pin_length: Option<u8>,
     value: Hex<'a>,
 }
 
@@ -108,7 +115,7 @@ struct ParametersDto {
 }
 
 /// Up to sixteen octets, written as hexadecimal digits without leaving a copy on the heap.
-struct Hex<'a>(&'a [u8]);
+pub(super) struct Hex<'a>(pub(super) &'a [u8]);
 
 impl Serialize for Hex<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -183,8 +190,10 @@ fn adapter_dto<'a>(adapter: &ExportAdapter<'a>) -> Result<AdapterDto<'a>, Format
         generation: adapter.table.generation(),
         last_index: record.last_index,
         last_load: record.last_load.as_ref().map(load_dto),
+        local_identity: record.local_identity.as_ref().map(LocalIdentityDto::of),
         mode: record.mode.map(crate::bond::Mode::as_str),
         name: record.name.as_deref().map(check::shortened),
+        opaque: record.opaque.iter().map(OpaqueDto::of).collect(),
         tombstones: tombstones
             .map(|tombstone| TombstoneDto {
                 address: tombstone.peer.to_string(),
@@ -215,6 +224,7 @@ fn bond_dto(bond: &Bond, generation: u64) -> Result<BondDto<'_>, FormatError> {
         csrk_local: bond.csrk_local.as_ref().map(csrk_dto),
         csrk_remote: bond.csrk_remote.as_ref().map(csrk_dto),
         custody: metadata.custody.as_str(),
+        details: metadata.details.as_deref().map(DetailsDto::of),
         generation,
         irk: bond.irk.as_ref().map(|irk| Hex(irk.key.expose())),
         last_seen_at_ms: metadata.last_seen_at.map(|at| at.0),

@@ -169,7 +169,7 @@ fn everything_that_an_export_leaves_out_is_named() {
     bond.link_key = Some(crate::bond::LinkKey {
         key: material(3),
         key_type: crate::bond::LinkKeyType::Combination,
-        pin_length: 0,
+        pin_length: Some(0),
     });
     bond.metadata.name = Some("lock".to_owned());
     let peer = bond.peer;

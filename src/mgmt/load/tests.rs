@@ -57,7 +57,7 @@ fn both_legacy_keys_of_a_peer_are_loaded_but_no_place_twice() {
 
 #[test]
 fn link_keys_that_a_kernel_refuses_are_left_out() {
-    let key = |key_type, pin_length| LinkKey { key: material(1), key_type, pin_length };
+    let key = |key_type, pin_length| LinkKey { key: material(1), key_type, pin_length: Some(pin_length) };
     let good = key(LinkKeyType::AuthenticatedP256, 0);
     let (debug, long_pin) = (key(LinkKeyType::Debug, 0), key(LinkKeyType::Combination, 17));
     let random = PeerAddress::parse("C1:AA:00:00:00:01", PeerAddressType::StaticRandom).unwrap();

@@ -43,8 +43,11 @@ pub(in crate::mqtt) fn full_bond(address: &str) -> Bond {
     bond.irk = Some(irk(0x23));
     bond.csrk_local = Some(Csrk { key: material(0x24), authenticated: Some(true), counter: Some(3) });
     bond.csrk_remote = Some(Csrk { key: material(0x25), authenticated: None, counter: None });
-    bond.link_key =
-        Some(LinkKey { key: material(0x26), key_type: LinkKeyType::UnauthenticatedP256, pin_length: 0 });
+    bond.link_key = Some(LinkKey {
+        key: material(0x26),
+        key_type: LinkKeyType::UnauthenticatedP256,
+        pin_length: Some(0),
+    });
     bond.connection_parameters = Some(ConnectionParameters {
         min_interval: 24,
         max_interval: 40,

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::bond::testing::{peer, secure_bond};
+use crate::bond::testing::{irk, peer, secure_bond};
+use crate::bond::{KeySecurity, LocalIdentity, OpaqueItem, RolePreference};
 
 const ADAPTER: [u8; 6] = [0x11, 0x71, 0xDA, 0x7D, 0x1A, 0x00];
 
@@ -47,6 +48,34 @@ prop_compose! {
     }
 }
 
+/// Every field or none, with values that follow from one number.
+fn details(seed: u64, any: bool) -> Option<Box<PeerDetails>> {
+    let octet = seed.to_le_bytes()[0];
+    let size = EncryptionSize::new(7 + octet % 10).unwrap();
+    let security =
+        KeySecurity { authenticated: octet > 9, secure_connections: octet > 99, encryption_size: size };
+    let item = |name: &str| OpaqueItem {
+        format: "bluez".to_owned(),
+        name: name.to_owned(),
+        value: zeroize::Zeroizing::new(vec![octet; usize::from(octet)]),
+    };
+    let details = PeerDetails {
+        alias: Some(seed.to_string()),
+        trusted: [None, Some(true), Some(false)][usize::from(octet % 3)],
+        blocked: Some(octet > 7),
+        services: vec![[octet; 16]; usize::from(octet % 5)],
+        bredr_services: vec![[octet; 16]],
+        role_preference: Some(RolePreference::Leader),
+        identifier: Some(seed),
+        manager: Some("bluetoothd".to_owned()),
+        irk_security: Some(security),
+        csrk_security: Some(security),
+        link_key_size: Some(size),
+        opaque: vec![item("DeviceID"), item("")],
+    };
+    if any { details.boxed() } else { None }
+}
+
 impl Blueprint {
     fn metadata(&self) -> BondMetadata {
         let words = ["captured", "learned", "imported", "restored", "paired"];
@@ -57,6 +86,7 @@ impl Blueprint {
             created_at: UnixMillis(self.times.0),
             updated_at: UnixMillis(self.times.1),
             last_seen_at: self.times.2.map(UnixMillis),
+            details: details(self.times.0, self.foreign),
         }
     }
 
@@ -76,7 +106,7 @@ impl Blueprint {
         bond.link_key = self.link_key.map(|(octets, kind, pin_length)| LinkKey {
             key: key(octets),
             key_type: LinkKeyType::from_code(kind).unwrap(),
-            pin_length,
+            pin_length: Some(pin_length).filter(|length| *length != 0xFF),
         });
         bond.connection_parameters =
             self.parameters.map(|[min_interval, max_interval, latency, supervision_timeout]| {
@@ -170,6 +200,8 @@ fn adapters_seals_removals_and_headers_come_back() {
         name: Some("hub".to_owned()),
         last_index: Some(u16::MAX),
         last_load: Some(load),
+        local_identity: Some(LocalIdentity { irk: irk(3), privacy: Some(true) }),
+        opaque: details(7, true).unwrap().opaque,
     };
     let seal = Seal { bond_count: 1, removal_count: 2, stamps: u32::MAX };
     for (given, wanted) in [
