@@ -13,7 +13,9 @@ use crate::api::dto::PeerDto;
 use crate::api::request::{Deliver, FormatOptions};
 use crate::api::{ApiError, Code};
 use crate::bond::{AdapterAddress, AdapterRecord, PeerAddress, Source};
-use crate::format::{self, ExportAdapter, ExportOptions, FormatError, FormatId, Report};
+use crate::format::{
+    self, Content, ExportAdapter, ExportOptions, FormatError, FormatId, ImportOptions, Input, Report,
+};
 use crate::mqtt::exchange::{
     Exchange, ExportOrder, ExportOutcome, ImportFrom, ImportOrder, ImportOutcome, ImportedBonds,
 };
@@ -56,7 +58,11 @@ impl Exchanger {
 
 impl Exchange for Exchanger {
     fn formats(&self) -> Vec<FormatDto> {
-        let dto = |format: &FormatId| FormatDto { name: format.as_str(), import: true, export: true };
+        let dto = |format: &FormatId| FormatDto {
+            name: format.as_str(),
+            import: format.is_readable(),
+            export: true,
+        };
         FormatId::ALL.iter().map(dto).collect()
     }
 
@@ -84,10 +90,17 @@ impl Exchange for Exchanger {
             })
             .collect();
         let now = super::wall_clock();
-        let options = ExportOptions { created_at: now, allow_loss: order.allow_loss };
+        let options =
+            ExportOptions { created_at: now, allow_loss: order.allow_loss, ..ExportOptions::default() };
         let exported = format::export(format, &adapters, &options).map_err(export_error)?;
         let name = file_name(format, &order.adapters, &format::rfc3339(now));
-        let file = write_export(&self.folder, &name, &exported.bytes).map_err(folder_error)?;
+        let Content::Document(bytes) = &exported.content else {
+            return Err(ApiError::new(
+                Code::NotSupported,
+                "this format is a folder, which is not written yet",
+            ));
+        };
+        let file = write_export(&self.folder, &name, bytes).map_err(folder_error)?;
         Ok(ExportOutcome {
             format: format.as_str().to_owned(),
             file: Some(file),
@@ -109,16 +122,15 @@ impl Exchange for Exchanger {
             }
             ImportFrom::Inline(input) => zeroize::Zeroizing::new(input.octets().to_vec()),
         };
+        let input = Input::Document(&bytes);
         let format = match &order.format {
             Some(name) => format_named(name)?,
-            None => format::detect(&bytes).ok_or_else(|| {
-                ApiError::new(
-                    Code::FormatUnknown,
-                    "the input is in none of the known formats; name it in format",
-                )
-            })?,
+            None => format::detect(input)
+                .map_err(|error| ApiError::new(Code::FormatUnknown, crate::cli::chain(&error)))?,
         };
-        let imported = format::import(format, &bytes, super::wall_clock()).map_err(import_error)?;
+        let options =
+            ImportOptions { now: super::wall_clock(), adapter: order.adapter, ..ImportOptions::default() };
+        let imported = format::import(format, input, &options).map_err(import_error)?;
         let source = if format == FormatId::Bondkeeper { Source::Restored } else { Source::Imported };
         let adapters = imported.adapters.into_iter();
         let adapters = adapters

@@ -24,14 +24,14 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::json::{self, Bad, Json};
-use super::report::{PeerReport, Report, parts};
+use super::report::{PeerReport, Refused, Report, parts};
 use super::{
-    ExportAdapter, ExportOptions, Exported, FormatError, FormatId, HABLUETOOTH_OCTETS_MAX, Imported,
-    ImportedAdapter, check,
+    Codec, Content, ExportAdapter, ExportOptions, Exported, FOREIGN_OCTETS_MAX, FormatError, FormatId,
+    ImportOptions, Imported, ImportedAdapter, Input, Probe, check,
 };
 use crate::bond::{
-    Bond, BondMetadata, Custody, KeyType, Ltk, LtkSlot, PeerAddress, PeerAddressType, Role, Source,
-    UnixMillis,
+    AdapterAddress, Bond, BondMetadata, Custody, KeyType, Ltk, LtkSlot, PeerAddress, PeerAddressType, Role,
+    Source, UnixMillis,
 };
 
 /// Most entries of a list: two legacy keys for each bond that an adapter may have.
@@ -60,9 +60,21 @@ fn as_text<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::
     serializer.serialize_str(text)
 }
 
+pub(super) const CODEC: Codec = Codec {
+    word: "habluetooth",
+    extension: "json",
+    input_octets_max: FOREIGN_OCTETS_MAX,
+    is_tree: false,
+    import_options: &[],
+    export_options: &[],
+    claims,
+    import: Some(import),
+    export,
+};
+
 /// A list that is empty or whose first entry has the fields of a key.
-pub(super) fn looks_like(json: &Json) -> bool {
-    let Json::List(items) = json else { return false };
+fn claims(probe: &Probe<'_>) -> bool {
+    let Probe::Json(Json::List(items)) = probe else { return false };
     items.first().is_none_or(|first| {
         first
             .as_fields()
@@ -70,36 +82,55 @@ pub(super) fn looks_like(json: &Json) -> bool {
     })
 }
 
-/// Reads a list, all or nothing. The adapter is not in it: the caller has to know.
-pub fn import(bytes: &[u8], now: UnixMillis) -> Result<Imported, FormatError> {
-    let json = json::parse(bytes, HABLUETOOTH_OCTETS_MAX)?;
+/// The adapter is not in a list: the caller has to know.
+fn import(input: Input<'_>, options: &ImportOptions) -> Result<Imported, FormatError> {
+    let json = json::parse(input.document(FormatId::Habluetooth)?, FOREIGN_OCTETS_MAX)?;
     let reason = "it is not a list of keys";
     let wrong = FormatError::WrongFormat { format: FormatId::Habluetooth, reason };
     let entries = json.as_list().map_err(|_| wrong)?;
-    if entries.len() > ENTRIES_MAX {
-        return Err(Bad::new(format!("has more than {ENTRIES_MAX} entries")).into());
-    }
     let mut report = Report::default();
+    let address = options.adapter_of(None, true);
+    let adapter = read_list(entries, address, options.now, &mut report)?;
+    Ok(Imported { adapters: vec![adapter], report })
+}
+
+/// Reads the keys of one adapter. Entries that cannot be taken are named in the report.
+pub(super) fn read_list(
+    entries: &[Json],
+    adapter: Option<AdapterAddress>,
+    now: UnixMillis,
+    report: &mut Report,
+) -> Result<ImportedAdapter, Bad> {
+    if entries.len() > ENTRIES_MAX {
+        return Err(Bad::new(format!("has more than {ENTRIES_MAX} entries")));
+    }
     let mut bonds: Vec<Bond> = Vec::new();
+    let mut reports: Vec<PeerReport> = Vec::new();
+    let mut superseded: Vec<(PeerAddress, Ltk)> = Vec::new();
     let mut known: BTreeMap<PeerAddress, usize> = BTreeMap::new();
     for (index, entry) in entries.iter().enumerate() {
-        let at_entry = |bad: Bad| {
-            let joint = if bad.place.is_empty() { "" } else { ", " };
-            FormatError::Invalid { place: format!("entry {index}{joint}{}", bad.place), reason: bad.reason }
-        };
-        let (peer, ltk, said_central) = read_entry(entry, &mut report).map_err(at_entry)?;
-        let at = *known.entry(peer).or_insert_with(|| {
-            bonds.push(Bond::new(peer, BondMetadata::new(Custody::Ours, Source::Imported, now)));
-            report.peers.push(PeerReport::new(None, peer));
-            bonds.len() - 1
-        });
-        take(&mut bonds[at], &mut report.peers[at], ltk, said_central);
+        match read_entry(entry, report) {
+            Ok((peer, ltk, said_central)) => {
+                let at = *known.entry(peer).or_insert_with(|| {
+                    bonds.push(Bond::new(peer, BondMetadata::new(Custody::Ours, Source::Imported, now)));
+                    reports.push(PeerReport::new(adapter, peer));
+                    bonds.len() - 1
+                });
+                let older = take(&mut bonds[at], &mut reports[at], ltk, said_central);
+                superseded.extend(older.into_iter().map(|ltk| (peer, ltk)));
+            }
+            Err(bad) => {
+                let joint = if bad.place.is_empty() { "" } else { ", " };
+                let place = format!("entry {index}{joint}{}", bad.place);
+                report.refused.push(Refused { place, peer: None, reason: bad.reason });
+            }
+        }
     }
-    for (bond, peer) in bonds.iter().zip(&mut report.peers) {
+    for (bond, peer) in bonds.iter().zip(&mut reports) {
         peer.taken = parts(bond);
     }
-    let adapters = vec![ImportedAdapter { address: None, name: None, bonds }];
-    Ok(Imported { adapters, report })
+    report.peers.append(&mut reports);
+    Ok(ImportedAdapter { address: adapter, bonds, superseded, ..ImportedAdapter::default() })
 }
 
 fn read_entry(entry: &Json, report: &mut Report) -> Result<(PeerAddress, Ltk, bool), Bad> {
@@ -135,8 +166,8 @@ fn read_entry(entry: &Json, report: &mut Report) -> Result<(PeerAddress, Ltk, bo
 }
 
 /// Lays one key into its peer's bond. Which of several keys is the newest a list does not say; its
-/// order is that of capture, so the last one stands, as it would in the kernel.
-fn take(bond: &mut Bond, report: &mut PeerReport, ltk: Ltk, said_central: bool) {
+/// order is that of capture, so the last one stands, as it would in the kernel. Gives back those that it displaces.
+fn take(bond: &mut Bond, report: &mut PeerReport, ltk: Ltk, said_central: bool) -> Vec<Ltk> {
     let secure = ltk.slot() == LtkSlot::SecureConnections;
     if secure && said_central {
         report.assume("central", "has no meaning for a Secure Connections key, which serves both roles");
@@ -144,24 +175,27 @@ fn take(bond: &mut Bond, report: &mut PeerReport, ltk: Ltk, said_central: bool) 
     if ltk.key_type == KeyType::P256Debug {
         report.assume("key_type", "a debug key is kept, and the kernel will refuse to load it");
     }
-    let before = bond.ltks().len();
-    bond.retain_ltks(|slot| (slot == LtkSlot::SecureConnections) == secure);
-    for _ in bond.ltks().len()..before {
+    let stands = |slot| (slot == LtkSlot::SecureConnections) == secure;
+    let mut displaced: Vec<Ltk> = bond.ltks().iter().filter(|ltk| !stands(ltk.slot())).cloned().collect();
+    bond.retain_ltks(stands);
+    for _ in &displaced {
         report.drop(
             "ltk",
             "legacy and Secure Connections keys never stand together: the last one of the list stands",
         );
     }
-    if bond.put_ltk(ltk).is_some() {
+    if let Some(older) = bond.put_ltk(ltk) {
+        displaced.push(older);
         report.drop(
             "ltk",
             "several LTKs for one peer and role: the last one of the list stands, as in the kernel",
         );
     }
+    displaced
 }
 
 /// Writes the list of one adapter.
-pub fn export(adapters: &[ExportAdapter<'_>], options: &ExportOptions) -> Result<Exported, FormatError> {
+fn export(adapters: &[ExportAdapter<'_>], _: &ExportOptions) -> Result<Exported, FormatError> {
     let [adapter] = adapters else { return Err(FormatError::OneAdapterOnly { count: adapters.len() }) };
     let mut report = Report::default();
     let mut entries = Vec::new();
@@ -186,12 +220,10 @@ pub fn export(adapters: &[ExportAdapter<'_>], options: &ExportOptions) -> Result
         peer.taken.clear();
         report.lost_peers.push(peer.peer);
     }
-    if !report.lost_peers.is_empty() && !options.allow_loss {
-        return Err(FormatError::LosesPeers(report.lost_peers));
-    }
     let mut bytes = Zeroizing::new(Vec::with_capacity(ENTRY_OCTETS_EXPECTED * (entries.len() + 1)));
     serde_json::to_writer_pretty(&mut *bytes, &entries).map_err(|_| FormatError::Write)?;
-    Ok(Exported { bytes, bond_count: report.peers.len() - report.lost_peers.len(), report })
+    let bond_count = report.peers.len() - report.lost_peers.len();
+    Ok(Exported { content: Content::Document(bytes), bond_count, report })
 }
 
 fn peer_report(adapter: &ExportAdapter<'_>, bond: &Bond) -> PeerReport {

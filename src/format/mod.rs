@@ -7,27 +7,39 @@
 //! Driven by `api/`, `cli/` and `store/` (its snapshots are in the project's own format).
 
 pub mod bondkeeper;
+pub mod canonical;
 mod check;
+mod error;
+mod export;
 pub mod habluetooth;
+mod import;
 mod json;
+pub mod options;
 pub mod report;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod tree;
 
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use zeroize::Zeroizing;
 
-use crate::bond::{AdapterAddress, AdapterRecord, Bond, BondTable, PeerAddress, UnixMillis};
+use crate::bond::UnixMillis;
 
 pub(crate) use check::shortened;
+pub use error::FormatError;
+pub use export::{Content, ExportAdapter, ExportOptions, Exported};
+pub use import::{ImportOptions, Imported, ImportedAdapter, Input, UnusablePeer};
+pub use options::{FormatOptions, OptionSpec};
 pub use report::{Assumed, Dropped, PeerReport, Refused, Report};
+pub use tree::Tree;
 
 /// Largest file in the project's own format. A full adapter (20,000 bonds with every field, laid
 /// out for people, about 1.7 KiB each) takes 34 MiB: what is exported can always be read back.
 pub const BONDKEEPER_OCTETS_MAX: usize = 64 << 20;
 
-/// Largest habluetooth list. The two keys of 20,000 legacy bonds take 10 MiB; real ones, a few KiB.
-pub const HABLUETOOTH_OCTETS_MAX: usize = 16 << 20;
+/// Largest file of another system. The two keys of 20,000 legacy bonds take 10 MiB as habluetooth
+/// writes them; real files, a few KiB.
+pub const FOREIGN_OCTETS_MAX: usize = 16 << 20;
 
 /// Deepest nesting that is read. The deepest format here has seven levels.
 pub const NESTING_MAX: usize = 16;
@@ -35,7 +47,7 @@ pub const NESTING_MAX: usize = 16;
 /// Longest name of a peer or an adapter, in octets of UTF-8. [CORE Vol 4 Part E 7.3.11]
 pub const NAME_OCTETS_MAX: usize = 248;
 
-/// A format that can be read and written.
+/// A format that can be read, written or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FormatId {
     /// The project's own: everything that is known of a bond.
@@ -44,16 +56,53 @@ pub enum FormatId {
     Habluetooth,
 }
 
+type ImportFn = fn(Input<'_>, &ImportOptions) -> Result<Imported, FormatError>;
+type ExportFn = fn(&[ExportAdapter<'_>], &ExportOptions) -> Result<Exported, FormatError>;
+
+/// What one format's file gives to this one.
+struct Codec {
+    /// The word that requests, answers and the command line use.
+    word: &'static str,
+    /// Ending of a file, without the dot.
+    extension: &'static str,
+    /// Larger inputs are refused before they are looked at.
+    input_octets_max: usize,
+    /// Written as a folder.
+    is_tree: bool,
+    /// Choices that an import or an export takes.
+    import_options: &'static [OptionSpec],
+    export_options: &'static [OptionSpec],
+    /// Whether a reader of this format would begin to understand the input.
+    claims: fn(&Probe<'_>) -> bool,
+    /// Reads everything that can be taken; what cannot is in the report's `refused`.
+    import: Option<ImportFn>,
+    export: ExportFn,
+}
+
+/// An input that is looked at to tell its format; parsed once for all.
+enum Probe<'a> {
+    #[allow(dead_code)]
+    Tree(&'a Tree),
+    Json(json::Json),
+    /// Anything else.
+    #[allow(dead_code)]
+    Octets(&'a [u8]),
+}
+
 impl FormatId {
     /// Every format, the project's own first.
     pub const ALL: [Self; 2] = [Self::Bondkeeper, Self::Habluetooth];
 
+    const fn codec(self) -> &'static Codec {
+        match self {
+            Self::Bondkeeper => &bondkeeper::CODEC,
+            Self::Habluetooth => &habluetooth::CODEC,
+        }
+    }
+
     /// The word that requests, answers and the command line use.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bondkeeper => "bondkeeper",
-            Self::Habluetooth => "habluetooth",
-        }
+        self.codec().word
     }
 
     /// Back from that word.
@@ -63,144 +112,76 @@ impl FormatId {
 
     /// Ending of a file in this format, without the dot.
     pub const fn extension(self) -> &'static str {
-        "json"
+        self.codec().extension
     }
 
     /// Larger inputs are refused before they are looked at.
     pub const fn input_octets_max(self) -> usize {
-        match self {
-            Self::Bondkeeper => BONDKEEPER_OCTETS_MAX,
-            Self::Habluetooth => HABLUETOOTH_OCTETS_MAX,
+        self.codec().input_octets_max
+    }
+
+    /// Files of this format can be read; all can be written.
+    pub const fn is_readable(self) -> bool {
+        self.codec().import.is_some()
+    }
+
+    /// An export is a folder.
+    pub const fn is_tree(self) -> bool {
+        self.codec().is_tree
+    }
+
+    /// Choices that an import takes.
+    pub const fn import_options(self) -> &'static [OptionSpec] {
+        self.codec().import_options
+    }
+
+    /// Choices that an export takes.
+    pub const fn export_options(self) -> &'static [OptionSpec] {
+        self.codec().export_options
+    }
+}
+
+/// The format of an input, by its content.
+pub fn detect(input: Input<'_>) -> Result<FormatId, FormatError> {
+    let probe = match input {
+        Input::Tree(tree) => Probe::Tree(tree),
+        Input::Document(bytes) => {
+            json::parse(bytes, BONDKEEPER_OCTETS_MAX).map_or(Probe::Octets(bytes), Probe::Json)
         }
+    };
+    let candidates = FormatId::ALL.into_iter().filter(|format| (format.codec().claims)(&probe));
+    match candidates.collect::<Vec<_>>()[..] {
+        [format] => Ok(format),
+        ref candidates => Err(FormatError::Undetected(candidates.to_vec())),
     }
 }
 
-/// Why a file was not read or not written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FormatError {
-    #[error("the input is longer than the {max} octets that are read of this format")]
-    TooLarge { max: usize },
-    #[error("the input nests deeper than {NESTING_MAX} levels")]
-    TooDeep,
-    #[error("the input is not valid JSON (line {line}, column {column})")]
-    NotJson { line: usize, column: usize },
-    /// The input is JSON of another kind.
-    #[error("the input is not in the {} format: {reason}", format.as_str())]
-    WrongFormat { format: FormatId, reason: &'static str },
-    #[error("version {found} of the format is not known; this release reads version {known}")]
-    Version { found: u64, known: u64 },
-    /// A value that cannot be taken, and its place.
-    #[error("{place}: {reason}")]
-    Invalid { place: String, reason: String },
-    #[error("the digest does not fit the content: the file was damaged or changed by hand")]
-    Digest,
-    #[error("this format holds the bonds of one adapter a file; {count} were given")]
-    OneAdapterOnly { count: usize },
-    /// The peers would be missing from the file and the caller did not allow that.
-    #[error("{} peer(s) have no key that this format can carry and would be missing", .0.len())]
-    LosesPeers(Vec<PeerAddress>),
-    #[error("the bonds cannot be written in this format")]
-    Write,
-}
-
-impl FormatError {
-    /// The place in the input, where the error has one.
-    pub fn place(&self) -> Option<&str> {
-        match self {
-            Self::Invalid { place, .. } => Some(place),
-            _ => None,
-        }
+/// Reads an input, all or nothing unless the options say otherwise.
+pub fn import(format: FormatId, input: Input<'_>, options: &ImportOptions) -> Result<Imported, FormatError> {
+    let codec = format.codec();
+    let import = codec.import.ok_or(FormatError::ExportOnly(format))?;
+    options.options.check(codec.import_options)?;
+    if let Input::Document(bytes) = input
+        && bytes.len() > codec.input_octets_max
+    {
+        return Err(FormatError::TooLarge { max: codec.input_octets_max });
     }
+    import(input, options)?.settled(options)
 }
 
-/// The bonds of one adapter, as a file gave them.
-#[derive(Clone)]
-pub struct ImportedAdapter {
-    /// None where the format does not name the adapter: the caller has to.
-    pub address: Option<AdapterAddress>,
-    /// The adapter's name, where the format carries one.
-    pub name: Option<String>,
-    pub bonds: Vec<Bond>,
-}
-
-/// What an import came to.
-#[derive(Clone)]
-pub struct Imported {
-    pub adapters: Vec<ImportedAdapter>,
-    pub report: Report,
-}
-
-/// The bonds of one adapter, to be written.
-#[derive(Clone, Copy)]
-pub struct ExportAdapter<'a> {
-    pub address: AdapterAddress,
-    pub record: &'a AdapterRecord,
-    pub table: &'a BondTable,
-    /// Only these peers; none = all, with the table's removals.
-    pub peers: Option<&'a [PeerAddress]>,
-}
-
-impl<'a> ExportAdapter<'a> {
-    /// The bonds that are wanted, with the generation that last touched each.
-    fn entries(&self) -> impl Iterator<Item = (&'a Bond, u64)> {
-        let peers = self.peers;
-        let entries = self.table.entries().map(|entry| (&*entry.bond, entry.generation));
-        entries.filter(move |(bond, _)| peers.is_none_or(|peers| peers.contains(&bond.peer)))
-    }
-}
-
-/// How to export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExportOptions {
-    /// Stated in the formats that carry a time.
-    pub created_at: UnixMillis,
-    /// Write the file even where whole peers would be missing from it.
-    pub allow_loss: bool,
-}
-
-/// A file, ready to be written. Holds keys.
-#[derive(Clone)]
-pub struct Exported {
-    pub bytes: Zeroizing<Vec<u8>>,
-    /// Bonds of which at least one key is in the file.
-    pub bond_count: usize,
-    pub report: Report,
-}
-
-impl Exported {
-    /// SHA-256 of the file, lower-case hexadecimal.
-    pub fn sha256(&self) -> String {
-        hex::encode(Sha256::digest(&self.bytes))
-    }
-}
-
-/// The format of a file, by its content; none when no known reader would begin to understand it.
-pub fn detect(bytes: &[u8]) -> Option<FormatId> {
-    let json = json::parse(bytes, BONDKEEPER_OCTETS_MAX).ok()?;
-    if bondkeeper::looks_like(&json) {
-        return Some(FormatId::Bondkeeper);
-    }
-    habluetooth::looks_like(&json).then_some(FormatId::Habluetooth)
-}
-
-/// Reads a file, all or nothing. `now` is the time that bonds begin at whose format carries none.
-pub fn import(format: FormatId, bytes: &[u8], now: UnixMillis) -> Result<Imported, FormatError> {
-    match format {
-        FormatId::Bondkeeper => bondkeeper::import(bytes),
-        FormatId::Habluetooth => habluetooth::import(bytes, now),
-    }
-}
-
-/// Writes a file.
+/// Writes an export.
 pub fn export(
     format: FormatId,
     adapters: &[ExportAdapter<'_>],
     options: &ExportOptions,
 ) -> Result<Exported, FormatError> {
-    match format {
-        FormatId::Bondkeeper => bondkeeper::export(adapters, options),
-        FormatId::Habluetooth => habluetooth::export(adapters, options),
+    let codec = format.codec();
+    options.options.check(codec.export_options)?;
+    let exported = (codec.export)(adapters, options)?;
+    if !exported.report.lost_peers.is_empty() && !options.allow_loss {
+        return Err(FormatError::LosesPeers(exported.report.lost_peers));
     }
+    Ok(exported)
 }
 
 /// A time as RFC 3339 in UTC with milliseconds; past the year 9999, the last moment that can be written.
@@ -235,11 +216,11 @@ mod tests {
 
     #[test]
     fn a_format_is_detected_by_content() {
-        assert_eq!(detect(br#"{"format":"bondkeeper","version":9}"#), Some(FormatId::Bondkeeper));
-        assert_eq!(detect(b"[]"), Some(FormatId::Habluetooth));
-        assert_eq!(detect(br#"[{"encryption_size":16,"value":""}]"#), Some(FormatId::Habluetooth));
+        let detect = |bytes: &[u8]| detect(Input::Document(bytes));
+        assert_eq!(detect(br#"{"format":"bondkeeper","version":9}"#), Ok(FormatId::Bondkeeper));
+        assert_eq!(detect(br#"[{"encryption_size":16,"value":""}]"#), Ok(FormatId::Habluetooth));
         for other in [&b""[..], b"{}", b"[1]", b"[[]]", br#"{"format":"other"}"#, b"\xff\xfe"] {
-            assert_eq!(detect(other), None);
+            assert_eq!(detect(other), Err(FormatError::Undetected(Vec::new())));
         }
     }
 }

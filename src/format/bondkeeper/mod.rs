@@ -26,10 +26,22 @@ use zeroize::Zeroizing;
 
 use super::json::{self, Json};
 use super::{
-    BONDKEEPER_OCTETS_MAX, ExportAdapter, ExportOptions, Exported, FormatError, Imported, ImportedAdapter,
-    Report,
+    BONDKEEPER_OCTETS_MAX, Codec, Content, ExportAdapter, ExportOptions, Exported, FormatError, FormatId,
+    ImportOptions, Imported, ImportedAdapter, Input, Probe, Report,
 };
 use crate::bond::{AdapterAddress, AdapterRecord, BondTable, UnixMillis};
+
+pub(super) const CODEC: Codec = Codec {
+    word: FORMAT,
+    extension: "json",
+    input_octets_max: BONDKEEPER_OCTETS_MAX,
+    is_tree: false,
+    import_options: &[],
+    export_options: &[],
+    claims,
+    import: Some(import),
+    export,
+};
 
 /// What the `format` field says.
 const FORMAT: &str = "bondkeeper";
@@ -70,10 +82,18 @@ pub enum Layout {
     Pretty,
 }
 
+impl Policy {
+    /// A bond that cannot be taken costs only itself.
+    fn skips_bonds(self) -> bool {
+        self != Self::Own
+    }
+}
+
 /// What a reader does about a value that cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Policy {
-    /// Refuses the document, and compromised keys too: what comes from outside.
+    /// What comes from outside: refuses a damaged document, leaves out and names bonds that cannot be
+    /// taken, compromised keys among them.
     Import,
     /// Refuses the document: our own copies, which hold whatever was captured.
     Own,
@@ -93,13 +113,15 @@ pub fn salvage(bytes: &[u8]) -> Result<Document, FormatError> {
     read::document(bytes, Policy::Salvage)
 }
 
-/// Reads a file from outside, all or nothing.
-pub fn import(bytes: &[u8]) -> Result<Imported, FormatError> {
-    let document = read::document(bytes, Policy::Import)?;
+fn import(input: Input<'_>, _: &ImportOptions) -> Result<Imported, FormatError> {
+    let document = read::document(input.document(FormatId::Bondkeeper)?, Policy::Import)?;
     let adapters = document.adapters.into_iter().map(|copy| ImportedAdapter {
         address: Some(copy.address),
         name: copy.record.name,
+        local_identity: copy.record.local_identity,
+        opaque: copy.record.opaque,
         bonds: copy.table.bonds().cloned().collect(),
+        ..ImportedAdapter::default()
     });
     Ok(Imported { adapters: adapters.collect(), report: document.report })
 }
@@ -113,15 +135,18 @@ pub fn write(
     write::document(adapters, created_at, layout)
 }
 
-/// Writes a document for people, with a report.
-pub fn export(adapters: &[ExportAdapter<'_>], options: &ExportOptions) -> Result<Exported, FormatError> {
+fn export(adapters: &[ExportAdapter<'_>], options: &ExportOptions) -> Result<Exported, FormatError> {
     let bytes = write(adapters, options.created_at, Layout::Pretty)?;
     let report = write::report(adapters);
-    Ok(Exported { bytes, bond_count: report.peers.len(), report })
+    Ok(Exported { content: Content::Document(bytes), bond_count: report.peers.len(), report })
 }
 
-/// The document claims to be in this format, whatever else is wrong with it.
-pub(super) fn looks_like(json: &Json) -> bool {
+/// The input claims to be in this format, whatever else is wrong with it.
+fn claims(probe: &Probe<'_>) -> bool {
+    matches!(probe, Probe::Json(json) if is_ours(json))
+}
+
+fn is_ours(json: &Json) -> bool {
     let Json::Object(fields) = json else { return false };
     let claim = fields.iter().find(|(name, _)| name == "format");
     claim.is_some_and(|(_, value)| value.as_text() == Ok(FORMAT))

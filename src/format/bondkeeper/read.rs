@@ -63,7 +63,7 @@ struct Reading {
 pub(super) fn document(bytes: &[u8], policy: Policy) -> Result<Document, FormatError> {
     let json = super::parse(bytes)?;
     let not_ours = |reason| FormatError::WrongFormat { format: FormatId::Bondkeeper, reason };
-    if !super::looks_like(&json) {
+    if !super::is_ours(&json) {
         return Err(not_ours("the field \"format\" does not say bondkeeper"));
     }
     let fields = json.as_fields()?;
@@ -158,7 +158,7 @@ impl Reading {
                     entries.push((bond, generation));
                     self.report.peers.push(report);
                 }
-                Err(bad) if self.policy == Policy::Salvage => {
+                Err(bad) if self.policy.skips_bonds() => {
                     let bad = bad.in_item(index).in_field("bonds").in_item(at).in_field("adapters");
                     let peer = json.as_fields().and_then(|fields| peer_of(&fields)).ok();
                     self.report.refused.push(Refused { place: bad.place, peer, reason: bad.reason });
@@ -238,7 +238,7 @@ impl Reading {
     }
 
     fn refuse(&mut self, bad: Bad, peer: Option<PeerAddress>) -> Result<(), Bad> {
-        if self.policy != Policy::Salvage {
+        if !self.policy.skips_bonds() {
             return Err(bad);
         }
         let bad = bad.in_field("adapters");

@@ -5,9 +5,14 @@ use crate::bond::{
     LinkKey, LinkKeyType, LoadRecord, LocalIdentity, Mode, OpaqueItem, PeerAddress, PeerAddressType,
     PeerDetails, Role, RolePreference, Source, Tombstone,
 };
+use crate::format;
 
 const ADAPTER: &str = "00:1A:7D:DA:71:11";
 const NOW: UnixMillis = UnixMillis(1_795_225_339_120);
+
+fn import(bytes: &[u8]) -> Result<Imported, FormatError> {
+    format::import(FormatId::Bondkeeper, Input::Document(bytes), &ImportOptions::default())
+}
 
 fn item(format: &str, name: &str) -> OpaqueItem {
     let value = zeroize::Zeroizing::new(vec![0, 1, 0xFE]);
@@ -160,11 +165,13 @@ fn an_export_of_some_peers_holds_them_alone_and_no_removals() {
     let peers = [full_bond().peer];
     let address = ADAPTER.parse().unwrap();
     let adapter = ExportAdapter { address, record: &record, table: &table, peers: Some(&peers) };
-    let exported = export(&[adapter], &ExportOptions { created_at: NOW, allow_loss: false }).unwrap();
-    let imported = import(&exported.bytes).unwrap();
+    let options = ExportOptions { created_at: NOW, ..ExportOptions::default() };
+    let exported = format::export(FormatId::Bondkeeper, &[adapter], &options).unwrap();
+    let bytes = exported.document().unwrap();
+    let imported = import(bytes).unwrap();
     assert!(imported.adapters[0].bonds == [full_bond()]);
     assert_eq!(exported.bond_count, 1);
-    assert_eq!(read(&exported.bytes).unwrap().adapters[0].table.tombstones().count(), 0);
+    assert_eq!(read(bytes).unwrap().adapters[0].table.tombstones().count(), 0);
     let taken = &imported.report.peers[0].taken;
     assert_eq!(taken[..], ["ltk", "irk", "csrk_local", "csrk_remote", "link_key", "conn_param", "name"]);
 }
