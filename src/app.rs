@@ -25,6 +25,7 @@ use crate::adapter::actor::AdapterActor;
 use crate::adapter::machine::{AdapterMachine, Now};
 use crate::adapter::messages::{Neighbourhood, NeighbourhoodChanged};
 use crate::adapter::ports::AdapterPorts;
+use crate::bluez;
 use crate::bond::{AdapterAddress, Mode, UnixMillis};
 use crate::config::{EndpointSetting, Settings};
 use crate::mgmt::{Channel, Endpoint, MgmtSocket, SocketError, filter};
@@ -180,6 +181,9 @@ impl Service {
         });
         let start = StartRegistry { socket: sockets.control, stored, factory, ports, version_known };
         let _ = registry.send(start).await;
+        if asks_bluetoothd(&settings) {
+            tokio::task::spawn_local(bluez::watch(registry.clone().recipient()));
+        }
         let health = health::HealthSocket::listen(&settings.data_dir, registry.clone());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), node = %settings.node, "bondkeeper is running");
         Ok(Self { store, registry, mqtt, health })
@@ -246,6 +250,12 @@ fn endpoint(settings: &Settings) -> Endpoint {
     }
 }
 
+/// The host's own bluetoothd knows nothing of a simulated kernel: there, only a bus that was named is asked.
+fn asks_bluetoothd(settings: &Settings) -> bool {
+    let real = settings.mgmt_endpoint == EndpointSetting::Kernel;
+    settings.dbus && (real || std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_some())
+}
+
 fn appearances(settings: &Settings) -> AppearanceSource {
     match &settings.mgmt_endpoint {
         EndpointSetting::Kernel => AppearanceSource::of_kernel(),
@@ -285,6 +295,7 @@ fn adapter_factory(
             attach: actor.clone().recipient(),
             detach: actor.clone().recipient(),
             neighbours: actor.clone().recipient(),
+            paired: actor.clone().recipient(),
             persisted: actor.clone().recipient(),
             persist_failed: actor.clone().recipient(),
             drain: actor.clone().recipient(),

@@ -48,6 +48,8 @@ pub struct Settings {
     pub commands: Commands,
     /// Publish Home Assistant discovery.
     pub discovery: bool,
+    /// Ask bluetoothd over D-Bus what it calls paired, where there is a bus.
+    pub dbus: bool,
     pub mgmt_endpoint: EndpointSetting,
     /// There when Home Assistant's Supervisor has started us.
     pub supervisor: Option<SupervisorSettings>,
@@ -179,6 +181,7 @@ impl Settings {
             adapters: read_adapters(&mut reader)?,
             commands: reader.word("commands", "all", Commands::from_word, "none, read, all")?,
             discovery: reader.flag("discovery", true)?,
+            dbus: reader.flag("dbus", true)?,
             mgmt_endpoint: read_endpoint(&mut reader)?,
             supervisor,
         };
@@ -216,6 +219,7 @@ impl Settings {
             },
             "commands": self.commands.as_str(),
             "discovery": self.discovery,
+            "dbus": self.dbus,
         })
     }
 }

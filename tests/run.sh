@@ -51,7 +51,7 @@ make_venv() {
 }
 
 if wants unit || wants blackbox || wants kernel; then
-  install_missing mosquitto=mosquitto python3=python3 cc=gcc openssl=openssl
+  install_missing mosquitto=mosquitto python3=python3 cc=gcc openssl=openssl dbus-daemon=dbus
   python3 -c 'import ensurepip' 2>/dev/null || install_missing no-ensurepip=python3-venv
   make_venv
 fi
@@ -74,7 +74,7 @@ fi
 
 if wants kernel; then
   install_missing qemu-system-x86_64=qemu-system-x86 depmod=kmod cpio=cpio xz=xz-utils zstd=zstd \
-    busybox=busybox-static bluetoothd=bluez btvirt=bluez-test-tools dbus-daemon=dbus setpriv=util-linux
+    busybox=busybox-static bluetoothd=bluez btvirt=bluez-test-tools setpriv=util-linux
   python3 -c 'import dbus' 2>/dev/null || [ -e /usr/lib/python3/dist-packages/dbus ] || install_missing no-dbus-python=python3-dbus
   say "building for the guest"
   suite=$(cargo test --no-run --message-format=json --test kernel 2>/dev/null |

@@ -9,6 +9,7 @@
 mod capture;
 mod command;
 mod load;
+mod paired;
 mod report;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use super::appearance::AppearanceSource;
 use super::machine::{Output, RegistryMachine};
 use crate::adapter::messages::{
     AdapterForgotten, AdapterHandle, AdapterKnown, Attach, Detach, DrainAdapter, ManagersChanged,
-    Neighbourhood, StopAdapter,
+    Neighbourhood, PairedPeers, PairedPeersSeen, StopAdapter,
 };
 use crate::bond::{AdapterAddress, AdapterRecord, BondTable};
 use crate::mgmt::pump::{Batch, pump};
@@ -39,6 +39,7 @@ pub struct AdapterEntry {
     pub attach: Recipient<Attach>,
     pub detach: Recipient<Detach>,
     pub neighbours: Recipient<ManagersChanged>,
+    pub paired: Recipient<PairedPeersSeen>,
     pub persisted: Recipient<BondsPersisted>,
     pub persist_failed: Recipient<PersistFailed>,
     pub drain: Recipient<DrainAdapter>,
@@ -124,6 +125,8 @@ pub struct RegistryActor {
     running: Option<Running>,
     adapters: BTreeMap<AdapterAddress, Known>,
     neighbourhood: Option<Neighbourhood>,
+    /// What bluetoothd says, where it can be asked.
+    paired: Option<BTreeMap<AdapterAddress, PairedPeers>>,
     timer: Option<SpawnHandle>,
 }
 
@@ -136,6 +139,7 @@ impl RegistryActor {
             running: None,
             adapters: BTreeMap::new(),
             neighbourhood: None,
+            paired: None,
             timer: None,
         }
     }
@@ -227,6 +231,9 @@ impl RegistryActor {
             StoredAdapter { address: adapter, table: BondTable::new(), record: AdapterRecord::default() };
         let Some(known) = self.know(fresh, ctx) else { return };
         known.index = Some(index);
+        let paired = self.paired.as_ref().and_then(|paired| paired.get(&adapter)).cloned();
+        let Some(known) = self.adapters.get(&adapter) else { return };
+        known.courier.tell(ToAdapter::Paired(PairedPeersSeen { seen: paired }));
         // First who else is there: the gate must know when the adapter asks it.
         known.courier.tell(ToAdapter::Neighbours(ManagersChanged { seen: neighbours }));
         known.courier.tell(ToAdapter::Attach(Box::new(attach)));

@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("adapter", &["bond", "mgmt", "store"]),
     ("registry", &["bond", "mgmt", "adapter", "store"]),
     ("watch", &["bond", "mgmt", "adapter"]),
+    ("bluez", &["bond", "adapter"]),
     ("mqtt", &["bond", "api", "adapter", "store"]),
     ("config", &["bond", "api"]),
     ("supervisor", &[]),
@@ -32,6 +33,7 @@ const MESSAGES_ONLY: &[(&str, &str, &[&str])] = &[
     ("mqtt", "store", &["messages"]),
     ("mqtt", "adapter", &["messages", "gate"]),
     ("watch", "adapter", &["messages"]),
+    ("bluez", "adapter", &["messages"]),
     ("registry", "adapter", &["messages"]),
 ];
 
@@ -57,6 +59,8 @@ const PURE: &[&str] = &[
     "adapter/intake.rs",
     "registry/machine.rs",
     "watch/machine.rs",
+    "bluez/objects.rs",
+    "bluez/schedule.rs",
     "store/debounce.rs",
     "mqtt/topics.rs",
     "mqtt/outbox.rs",

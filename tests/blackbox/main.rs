@@ -4,6 +4,7 @@
 mod addon;
 mod architecture;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+mod bluez;
 mod broker;
 mod brokers;
 mod contract;

@@ -10,8 +10,8 @@ use crate::adapter::gate::Verdict;
 use crate::adapter::machine::Reply;
 use crate::adapter::messages::{
     Attach, BondsDescription, CommandError, DescribeBonds, Detach, DrainAdapter, ExportBonds, ExportedBonds,
-    ForgetBond, ForgetReport, KernelSide, ManagersChanged, Reload, Restore, RestoreReport, SetMode,
-    StopAdapter,
+    ForgetBond, ForgetReport, KernelSide, ManagersChanged, PairedPeersSeen, Reload, Restore, RestoreReport,
+    SetMode, StopAdapter,
 };
 use crate::store::messages::{AdapterRecordChanged, BondsPersisted, PersistFailed, StoreFault};
 
@@ -31,6 +31,7 @@ macro_rules! tell_machine {
     };
 }
 
+tell_machine!(PairedPeersSeen, |machine, message, now| machine.paired_peers(message.seen, now));
 tell_machine!(ManagersChanged, |machine, message, now| machine.neighbours_changed(message.seen, now));
 tell_machine!(BondsPersisted, |machine, message, now| {
     machine.persisted(message.generation, message.at, now)

@@ -10,8 +10,8 @@ use super::{
     SocketEnded, StartRegistry, ToAdapter, read, tell,
 };
 use crate::adapter::messages::{
-    AdapterForgotten, CommandError, ForgetAdapter, ForgetAdapterReport, ManagersChanged,
-    NeighbourhoodChanged, StopAdapter,
+    AdapterForgotten, BluetoothdSeen, CommandError, ForgetAdapter, ForgetAdapterReport, ManagersChanged,
+    NeighbourhoodChanged, PairedPeersSeen, StopAdapter,
 };
 use crate::mgmt::{Command, INDEX_NONE};
 use crate::store::messages::{BondsPersisted, DropAdapter, PersistFailed, SaveCheckpoint, StoreFault};
@@ -68,6 +68,18 @@ impl Handler<NeighbourhoodChanged> for RegistryActor {
                 let seen = self.neighbourhood.as_ref().map(|seen| seen.at(index));
                 known.courier.tell(ToAdapter::Neighbours(ManagersChanged { seen }));
             }
+        }
+    }
+}
+
+impl Handler<BluetoothdSeen> for RegistryActor {
+    type Result = ();
+
+    fn handle(&mut self, said: BluetoothdSeen, _: &mut Context<Self>) {
+        self.paired = said.adapters;
+        for (address, known) in &self.adapters {
+            let seen = self.paired.as_ref().and_then(|paired| paired.get(address)).cloned();
+            known.courier.tell(ToAdapter::Paired(PairedPeersSeen { seen }));
         }
     }
 }
