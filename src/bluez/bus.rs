@@ -108,6 +108,13 @@ async fn ask(connection: &Connection, owner: &str, told: &Recipient<BluetoothdSe
     match objects {
         Ok(objects) => {
             let adapters = paired(&plain(objects));
+            let counts: Vec<String> = adapters
+                .iter()
+                .map(|(adapter, paired)| {
+                    format!("{adapter}: {}", paired.peers.len() + paired.unreadable_count)
+                })
+                .collect();
+            tracing::debug!(adapters = counts.join(", "), "bluetoothd calls peers paired");
             let _ = told.send(BluetoothdSeen { adapters: Some(adapters) }).await;
         }
         Err(error) => tracing::debug!(%error, "asking bluetoothd for its devices"),

@@ -4,7 +4,7 @@
 //! start one that has a dictionary option without a default, and takes every file called `config.yaml` for an
 //! add-on. Each rule is stated here once, and each is shown to notice its violation.
 
-mod rules;
+pub mod rules;
 
 use std::path::Path;
 
@@ -57,6 +57,7 @@ fn each_violation_is_noticed() {
         (good.with("repository.yaml", "name:", "title:"), "repository.yaml has no name"),
         (good.with("Dockerfile", "HEALTHCHECK", "# "), "no \nHEALTHCHECK"),
         (good.with("Dockerfile", "VOLUME", "RUN true\nVOLUME"), "runs something"),
+        (good.with("Dockerfile", "tests/image/suite.rs", ""), "tests/image/suite.rs of Cargo.toml"),
         (good.with("Dockerfile", "debian:13.2-slim", "debian:latest"), "BASE_IMAGE= names no version"),
         (second, "tests/fixtures/config.json would be taken"),
     ];
