@@ -57,6 +57,7 @@ fn each_violation_is_noticed() {
         (good.with("repository.yaml", "name:", "title:"), "repository.yaml has no name"),
         (good.with("Dockerfile", "HEALTHCHECK", "# "), "no \nHEALTHCHECK"),
         (good.with("Dockerfile", "VOLUME", "RUN true\nVOLUME"), "runs something"),
+        (good.with("Dockerfile", "tests/image/suite.rs", ""), "tests/image/suite.rs of Cargo.toml"),
         (good.with("Dockerfile", "debian:13.2-slim", "debian:latest"), "BASE_IMAGE= names no version"),
         (second, "tests/fixtures/config.json would be taken"),
     ];

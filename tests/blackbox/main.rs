@@ -23,6 +23,8 @@ mod secrets;
 mod service;
 #[path = "../sim/mod.rs"]
 mod sim;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+mod stand_in;
 mod supervisor;
 mod tls;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]

@@ -1,96 +1,17 @@
 //! Beside a stand-in for Home Assistant's Supervisor: which broker there is, and with which password,
 //! is asked before each attempt to connect.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::scene::Scene;
 use super::service::Service;
+use super::stand_in::{Answer, PASSWORD, StandIn, TOKEN, USER};
 use super::world_sim::SimWorld;
-
-const TOKEN: &str = "t0ken-of-the-stand-in";
-const USER: &str = "addons";
-const PASSWORD: &str = "pa55word-of-the-broker";
 
 /// Longest wait of a test: several of the service's own waits, which double.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// What the stand-in answers to `GET /services/mqtt`.
-#[derive(Clone)]
-enum Answer {
-    NotReady,
-    NotEnabled,
-    NoAccess,
-    Broker { port: u16, password: &'static str },
-}
-
-impl Answer {
-    fn status_and_body(&self) -> (&'static str, String) {
-        let error = |words: &str| json!({ "result": "error", "message": words }).to_string();
-        match self {
-            Self::NotReady => ("400 Bad Request", error("System is not ready with state: setup")),
-            Self::NotEnabled => ("400 Bad Request", error("Service not enabled")),
-            Self::NoAccess => ("403 Forbidden", error("No access to mqtt service!")),
-            Self::Broker { port, password } => {
-                let data = json!({ "host": "127.0.0.1", "port": port, "username": USER, "password": password,
-                    "ssl": false, "protocol": "3.1.1", "addon": "core_mosquitto" });
-                ("200 OK", json!({ "result": "ok", "data": data }).to_string())
-            }
-        }
-    }
-}
-
-struct StandIn {
-    port: u16,
-    answer: Arc<Mutex<Answer>>,
-    asked: Arc<Mutex<u32>>,
-}
-
-impl StandIn {
-    fn start(answer: Answer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (answer, asked) = (Arc::new(Mutex::new(answer)), Arc::new(Mutex::new(0)));
-        let (answers, counter) = (answer.clone(), asked.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                serve(&stream, &answers.lock().unwrap().clone());
-                *counter.lock().unwrap() += 1;
-            }
-        });
-        Self { port, answer, asked }
-    }
-
-    fn say(&self, answer: Answer) {
-        *self.answer.lock().unwrap() = answer;
-    }
-
-    fn asked(&self) -> u32 {
-        *self.asked.lock().unwrap()
-    }
-}
-
-fn serve(mut stream: &TcpStream, answer: &Answer) {
-    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let request = lines.next().unwrap_or_default();
-    let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-    let authorized = head.iter().any(|line| {
-        let (name, value) = line.split_once(':').unwrap_or_default();
-        name.eq_ignore_ascii_case("authorization") && value.trim() == format!("Bearer {TOKEN}")
-    });
-    let (status, body) = match (authorized, request.as_str()) {
-        (false, _) => ("403 Forbidden", "403: Forbidden".to_owned()),
-        (true, "GET /services/mqtt HTTP/1.1") => answer.status_and_body(),
-        (true, _) => ("404 Not Found", "404: Not Found".to_owned()),
-    };
-    let length = body.len();
-    let _ =
-        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
-}
 
 /// As the Supervisor starts us: no option about the broker, and a token.
 fn supervised(stand_in: &StandIn) -> Scene<SimWorld> {
@@ -99,7 +20,7 @@ fn supervised(stand_in: &StandIn) -> Scene<SimWorld> {
         .setup
         .environment
         .retain(|(name, _)| !["BONDKEEPER__MQTT__HOST", "BONDKEEPER__MQTT__PORT"].contains(&name.as_str()));
-    scene.setup.set("SUPERVISOR__URL", &format!("http://127.0.0.1:{}", stand_in.port));
+    scene.setup.set("SUPERVISOR__URL", &stand_in.url());
     scene.setup.environment.push(("SUPERVISOR_TOKEN".to_owned(), TOKEN.to_owned()));
     scene
 }
@@ -136,7 +57,7 @@ fn a_broker_that_is_announced_after_the_start_is_used_without_a_restart() {
     let asked = stand_in.asked();
     wait_for("another question while there is no broker", || stand_in.asked() >= asked + 2);
     assert!(service.log_text().contains("no MQTT broker for us yet"), "{}", service.log_text());
-    stand_in.say(Answer::Broker { port, password: PASSWORD });
+    stand_in.say(Answer::broker(port, PASSWORD));
     online_without_a_restart(&scene, service);
 }
 
@@ -145,10 +66,10 @@ fn a_password_that_has_changed_is_fetched_again() {
     let stand_in = StandIn::start(Answer::NotEnabled);
     let mut scene = supervised(&stand_in);
     let port = scene.broker.listen_guarded(USER, PASSWORD);
-    stand_in.say(Answer::Broker { port, password: "the-one-before-the-new-installation" });
+    stand_in.say(Answer::broker(port, "the-one-before-the-new-installation"));
     let service = scene.setup.start();
     wait_for("the refusal", || service.log_text().contains("refuses our user name or password"));
-    stand_in.say(Answer::Broker { port, password: PASSWORD });
+    stand_in.say(Answer::broker(port, PASSWORD));
     online_without_a_restart(&scene, service);
 }
 
