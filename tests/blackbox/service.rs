@@ -20,11 +20,14 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// A program and its arguments through which the service is started.
     pub wrapper: Vec<String>,
+    /// The product, where it is installed.
+    pub program: PathBuf,
 }
 
 impl Setup {
     pub fn new(folder: &Path, broker_port: u16, world: Vec<(String, String)>) -> Self {
-        let mut setup = Self { folder: folder.to_owned(), environment: world, wrapper: Vec::new() };
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_bondkeeper"));
+        let mut setup = Self { folder: folder.to_owned(), environment: world, wrapper: Vec::new(), program };
         setup.set("NODE", "test");
         setup.set("MQTT__HOST", "127.0.0.1");
         setup.set("MQTT__PORT", &broker_port.to_string());
@@ -53,14 +56,13 @@ impl Setup {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let program = env!("CARGO_BIN_EXE_bondkeeper");
         let mut command = match self.wrapper.split_first() {
             Some((wrapper, rest)) => {
                 let mut command = Command::new(wrapper);
-                command.args(rest).arg(program);
+                command.args(rest).arg(&self.program);
                 command
             }
-            None => Command::new(program),
+            None => Command::new(&self.program),
         };
         let path = std::env::var("PATH").unwrap_or_default();
         command.args(arguments).env_clear().env("PATH", path).envs(self.environment.iter().cloned());

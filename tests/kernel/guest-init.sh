@@ -32,14 +32,17 @@ $b mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=none vmout /r
     || echo "guest: cannot mount the output share"
 $b ip link set lo up
 
-$b chroot /root /bin/bash -c '
+# The new root takes the place of the old one, as on any host: AppArmor names files by their path from there.
+cd /root || $b poweroff -f
+$b mount --move . /
+$b chroot . /bin/bash -c '
     export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     export HOME=/root LANG=C.UTF-8 BONDKEEPER_GUEST=1
     if [ -e /vmout/env ]; then set -a; . /vmout/env; set +a; fi
-    . /vmout/.command' </root/dev/null
+    . /vmout/.command' <dev/null
 status=$?
 
-$b chroot /root /bin/dmesg >/root/vmout/dmesg.txt 2>/dev/null
-echo $status >/root/vmout/status
+$b chroot . /bin/dmesg >vmout/dmesg.txt 2>/dev/null
+echo $status >vmout/status
 $b sync
 $b poweroff -f

@@ -1,6 +1,7 @@
 //! The shared scenarios, and some that need one, on a real Linux kernel. Runs inside
 //! the guest that `run-guest.sh` boots; see `tests/run.sh`.
 
+mod apparmor;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/broker.rs"]
 mod broker;
@@ -20,6 +21,10 @@ mod secrets;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/service.rs"]
 mod service;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/stand_in.rs"]
+mod stand_in;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/world.rs"]
 mod world;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
