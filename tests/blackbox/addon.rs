@@ -4,7 +4,7 @@
 //! start one that has a dictionary option without a default, and takes every file called `config.yaml` for an
 //! add-on. Each rule is stated here once, and each is shown to notice its violation.
 
-mod rules;
+pub mod rules;
 
 use std::path::Path;
 

@@ -26,14 +26,14 @@ impl Random {
     }
 }
 
-fn peer(number: u64) -> String {
+pub fn peer(number: u64) -> String {
     format!("C0:FF:EE:02:{:02X}:{:02X}", number >> 8 & 0xFF, number & 0xFF)
 }
 
-/// A pairing of this peer, as the kernel reports it.
-fn report_pairing(scene: &Scene<SimWorld>, index: u16, number: u64, random: &mut Random) {
+/// A pairing of this peer, as the kernel reports it, with a key that begins with this.
+pub fn report_pairing(scene: &Scene<SimWorld>, index: u16, number: u64, key: u64) {
     let mut value = [0x5A; 16];
-    value[..8].copy_from_slice(&random.below(u64::MAX).to_le_bytes());
+    value[..8].copy_from_slice(&key.to_le_bytes());
     let address = Address::new(&peer(number), LE_PUBLIC);
     let ltk = Ltk { address, key_type: 2, central: 0, size: 16, ediv: 0, rand: [0; 8], value };
     scene.world.kernel().announce_ltk(index, ltk);
@@ -76,7 +76,7 @@ fn every_announced_bond_is_there_after_two_hundred_kills() {
     for kill in 0..kills {
         for _ in 0..=random.below(4) {
             number += 1;
-            report_pairing(&scene, index, number, &mut random);
+            report_pairing(&scene, index, number, random.below(u64::MAX));
             std::thread::sleep(Duration::from_millis(random.below(40)));
         }
         // Before, within and after the 300 ms in which a pairing is waited out, and the commit.

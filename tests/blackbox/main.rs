@@ -3,6 +3,7 @@
 
 mod addon;
 mod architecture;
+mod backup;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod bluez;
 mod broker;

@@ -69,6 +69,11 @@ impl<W: World + ?Sized> Scene<W> {
         assert_eq!(status.code(), Some(0), "a clean stop");
     }
 
+    /// Message number at the last start or plug-in.
+    pub fn since(&self) -> usize {
+        self.since
+    }
+
     /// The adapter's state since the last start or plug-in, once `accept` holds.
     pub fn state(&self, what: &str, adapter: &str, accept: impl Fn(&Value) -> bool) -> Value {
         self.observer.wait_latest_since(what, &format!("adapter/{adapter}/state"), self.since, accept)

@@ -201,20 +201,23 @@ fn check_manifest(config: &Yaml, found: &mut Vec<String>) {
     if minimum < vec![2025, 10, 0] {
         found.push("config.yaml: homeassistant is older than the discovery that we publish".to_owned());
     }
-    let globs = words(&config["backup_exclude"]);
-    let excluded = |path: &str| globs.iter().any(|glob| matches(glob, path));
     for path in ["sled", "sled/db", "sled/blobs/7", "sled.damaged-1/db", "sled.before/db"] {
-        if !excluded(&format!("/mnt/data/bondkeeper/store/{path}")) {
+        if !excluded(config, &format!("/mnt/data/bondkeeper/store/{path}")) {
             found.push(format!("config.yaml: a hot backup would copy store/{path}"));
         }
     }
     let kept =
         ["snapshots/00-1A-7D-DA-71-11.json", "snapshots/00-1A-7D-DA-71-11.json.1", "checkpoints/x.json"];
     for path in kept.iter().chain(&["fingerprint.key"]) {
-        if excluded(&format!("/mnt/data/bondkeeper/store/{path}")) {
+        if excluded(config, &format!("/mnt/data/bondkeeper/store/{path}")) {
             found.push(format!("config.yaml: a backup would lack store/{path}"));
         }
     }
+}
+
+/// Whether a hot backup leaves this path out.
+pub fn excluded(config: &Yaml, path: &str) -> bool {
+    words(&config["backup_exclude"]).iter().any(|glob| matches(glob, path))
 }
 
 /// As Python's `PurePath.match` does for a relative pattern: part by part from the right.
