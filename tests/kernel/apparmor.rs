@@ -170,12 +170,15 @@ fn work_a_life(profile: &str) -> Vec<Access> {
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     }
     stop_as_the_engine(service);
-    // Found again at the next start.
+    // Found again at the next start, beside bluetoothd, which is asked over D-Bus. At the first there was no bus.
+    scene.world.start_bluetoothd();
     let since = scene.observer.mark();
     let service = scene.setup.start();
     let online = |state: &Value| state["state"] == "online";
     scene.observer.wait_latest_since("the service to be back", "bridge/state", since, online);
     scene.wait_bonds(HUB, &[LOCK.address]);
+    scene.state("bluetoothd to be seen", HUB, |state| state["managers"] == json!(["bluetoothd"]));
+    assert_eq!(service.log_text().matches("cannot be asked over D-Bus").count(), 1, "{}", service.log_text());
     stop_as_the_engine(service);
     accesses()
 }
