@@ -5,10 +5,6 @@ use std::collections::BTreeMap;
 /// What a rule ends with that lets a program be started, which then stays under the profile.
 const STARTS: &str = "ix";
 
-/// Rules that only some hosts enforce: the message bus itself does, where it is built for it, and connecting to
-/// a socket by its path is looked at by kernels from 6.17 on, and by Ubuntu's.
-const BEYOND_THE_KERNEL: [&str; 2] = ["dbus ", "/run/dbus/system_bus_socket "];
-
 /// One line of the kernel's log: what the service asked for and the profile does not grant.
 pub struct Access {
     /// The profile complains only.
@@ -62,13 +58,17 @@ impl Access {
 pub struct Rule(String);
 
 impl Rule {
-    /// Decided by something else than this kernel, so that it cannot say whether the rule is needed.
-    pub fn is_beyond_the_kernel(&self) -> bool {
-        BEYOND_THE_KERNEL.iter().any(|beginning| self.0.starts_with(beginning))
+    /// What kernels of Debian 12 and 13 do not look at: D-Bus messages (Ubuntu's kernel does, with the bus's help) and
+    /// connecting to a socket that has a path (6.17 and newer).
+    fn is_for_other_kernels(&self) -> bool {
+        self.0.starts_with("dbus ") || self.0.starts_with("/run/dbus/system_bus_socket ")
     }
 
     /// Whether something that was asked for would be refused without the rule, or without one letter of it.
     pub fn is_needed(&self, asked: &[Access]) -> bool {
+        if self.is_for_other_kernels() {
+            return true;
+        }
         let words: Vec<&str> = self.0.split_whitespace().collect();
         let any = |fits: &dyn Fn(&Access) -> bool| asked.iter().any(fits);
         match *words {
