@@ -77,6 +77,9 @@ struct PeerDto {
     /// Text, as it may be beyond what other programs take for an integer.
     #[serde(skip_serializing_if = "Option::is_none")]
     identifier: Option<String>,
+    /// The bond's number on a NimBLE device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nimble_bond_count: Option<u16>,
 }
 
 #[derive(Serialize)]
@@ -186,6 +189,7 @@ fn peer_dto<'a>(
         bredr_services: details.bredr_services.iter().map(uuid_text).collect(),
         role_preference: details.role_preference.map(crate::bond::RolePreference::as_str),
         identifier: details.identifier.map(|identifier| identifier.to_string()),
+        nimble_bond_count: super::aioble::bond_count(bond),
     }
 }
 

@@ -38,13 +38,14 @@ use crate::bond::{
 const ENTRIES_MAX: usize = 2 * crate::bond::table::BONDS_PER_ADAPTER_MAX;
 
 /// Room to set aside for an entry, so that a buffer with keys need not grow and leave copies behind.
-const ENTRY_OCTETS_EXPECTED: usize = 288;
+pub(super) const ENTRY_OCTETS_EXPECTED: usize = 288;
 
 const ENTRY_FIELDS: [&str; 8] =
     ["address", "address_type", "key_type", "central", "encryption_size", "ediv", "rand", "value"];
 
+/// One key as it is written.
 #[derive(Serialize)]
-struct EntryDto {
+pub(super) struct EntryDto {
     address: String,
     address_type: u8,
     key_type: u8,
@@ -198,16 +199,26 @@ fn take(bond: &mut Bond, report: &mut PeerReport, ltk: Ltk, said_central: bool) 
 fn export(adapters: &[ExportAdapter<'_>], _: &ExportOptions) -> Result<Exported, FormatError> {
     let [adapter] = adapters else { return Err(FormatError::OneAdapterOnly { count: adapters.len() }) };
     let mut report = Report::default();
+    let entries = write_list(adapter, CODEC.word, &mut report);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(ENTRY_OCTETS_EXPECTED * (entries.len() + 1)));
+    serde_json::to_writer_pretty(&mut *bytes, &entries).map_err(|_| FormatError::Write)?;
+    let bond_count = report.peers.len() - report.lost_peers.len();
+    Ok(Exported { content: Content::Document(bytes), bond_count, report })
+}
+
+/// The entries of one adapter, for the format of that word.
+pub(super) fn write_list(adapter: &ExportAdapter<'_>, word: &str, report: &mut Report) -> Vec<EntryDto> {
     let mut entries = Vec::new();
     // habluetooth's own identity of an entry; of equal ones its store keeps the last.
     let mut identities: BTreeMap<(String, bool, u16), usize> = BTreeMap::new();
+    let mut peers: Vec<PeerReport> = Vec::new();
     for (at, (bond, _)) in adapter.entries().enumerate() {
-        report.peers.push(peer_report(adapter, bond));
+        peers.push(PeerReport::of_export(adapter.address, bond, word, &["ltk"]));
         for ltk in bond.ltks() {
             let entry = entry_dto(bond.peer, ltk);
             let identity = (entry.address.clone(), entry.central, entry.ediv);
             if let Some(hidden) = identities.insert(identity, at) {
-                report.peers[hidden].drop(
+                peers[hidden].drop(
                     "ltk",
                     "habluetooth does not tell it from the key of a peer with the same address of the other type, and keeps that one",
                 );
@@ -216,26 +227,13 @@ fn export(adapters: &[ExportAdapter<'_>], _: &ExportOptions) -> Result<Exported,
         }
     }
     let kept: BTreeSet<usize> = identities.into_values().collect();
-    for (_, peer) in report.peers.iter_mut().enumerate().filter(|(at, _)| !kept.contains(at)) {
+    for (_, peer) in peers.iter_mut().enumerate().filter(|(at, _)| !kept.contains(at)) {
         peer.taken.clear();
         report.lost_peers.push(peer.peer);
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(ENTRY_OCTETS_EXPECTED * (entries.len() + 1)));
-    serde_json::to_writer_pretty(&mut *bytes, &entries).map_err(|_| FormatError::Write)?;
-    let bond_count = report.peers.len() - report.lost_peers.len();
-    Ok(Exported { content: Content::Document(bytes), bond_count, report })
-}
-
-fn peer_report(adapter: &ExportAdapter<'_>, bond: &Bond) -> PeerReport {
-    let mut report = PeerReport::new(Some(adapter.address), bond.peer);
-    for part in parts(bond) {
-        if part == "ltk" {
-            report.taken.push(part);
-        } else {
-            report.drop(part, "the format has no place for it");
-        }
-    }
-    report
+    report.note_adapter_losses(adapter, word, &[]);
+    report.peers.append(&mut peers);
+    entries
 }
 
 fn entry_dto(peer: PeerAddress, ltk: &Ltk) -> EntryDto {

@@ -4,9 +4,11 @@
 //! serde_json's own tree would let the second of two equal fields win and turn large integers into
 //! floating point, both in silence.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::{FormatError, NESTING_MAX};
@@ -141,6 +143,39 @@ impl Json {
         Ok(Fields(fields))
     }
 
+    /// The fields of an object whose names are the file's own, each of which comes once.
+    pub fn as_map(&self, fields_max: usize) -> Result<&[(String, Self)], Bad> {
+        let Self::Object(fields) = self else { return Err(Bad::new("is not an object")) };
+        if fields.len() > fields_max {
+            return Err(Bad::new(format!("has more than {fields_max} fields")));
+        }
+        let mut names = BTreeSet::new();
+        match fields.iter().find(|(name, _)| !names.insert(name)) {
+            Some((name, _)) => Err(Bad::new("comes twice").in_field(printable(name))),
+            None => Ok(fields),
+        }
+    }
+
+    /// Text to be written.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text(Zeroizing::new(text.into()))
+    }
+
+    /// An object to be written.
+    pub fn object<const N: usize>(fields: [(&str, Self); N]) -> Self {
+        Self::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    /// The canonical text, to be kept or to be compared.
+    pub fn canonical(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut length = Length(0);
+        if !self.feed_canonical(&mut length) {
+            return None;
+        }
+        let mut text = Zeroizing::new(Vec::with_capacity(length.0));
+        self.feed_canonical(&mut *text).then_some(text)
+    }
+
     /// Feeds the canonical text: no white space, fields sorted, only what must be escaped escaped.
     /// False when the value has no canonical text.
     pub fn feed_canonical(&self, out: &mut impl std::io::Write) -> bool {
@@ -172,6 +207,40 @@ impl Json {
             }
         }
     }
+}
+
+/// Counts what is written, so that a buffer with keys need not grow and leave copies behind.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0 += octets.len();
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes a value as it stands; `indent` parts what people are to read.
+pub(super) fn write(value: &Json, indent: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>, FormatError> {
+    let mut length = Length(0);
+    write_into(value, indent, &mut length)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.0));
+    write_into(value, indent, &mut *bytes)?;
+    Ok(bytes)
+}
+
+fn write_into(value: &Json, indent: Option<&[u8]>, out: &mut impl std::io::Write) -> Result<(), FormatError> {
+    let written = match indent {
+        None => serde_json::to_writer(out, value),
+        Some(indent) => {
+            let layout = serde_json::ser::PrettyFormatter::with_indent(indent);
+            value.serialize(&mut serde_json::Serializer::with_formatter(out, layout))
+        }
+    };
+    written.map_err(|_| FormatError::Write)
 }
 
 /// The fields of one object.
@@ -224,6 +293,20 @@ fn printable(name: &str) -> &str {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let looks_like_key = name.len() >= 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     if plain && name.len() <= 40 && !looks_like_key { name } else { "(a field with an odd name)" }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Integer(value) => serializer.serialize_u64(*value),
+            Self::OtherNumber => Err(serde::ser::Error::custom("what number it was is not known")),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::List(items) => serializer.collect_seq(items),
+            Self::Object(fields) => serializer.collect_map(fields.iter().map(|(name, value)| (name, value))),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Json {

@@ -6,13 +6,19 @@
 //! to their format, so that a change in the domain never changes a file by accident.
 //! Driven by `api/`, `cli/` and `store/` (its snapshots are in the project's own format).
 
+pub mod aioble;
+mod base64;
 pub mod bondkeeper;
+pub mod bumble;
 pub mod canonical;
 mod check;
 mod error;
 mod export;
+pub mod fuchsia;
+pub mod ha_store;
 pub mod habluetooth;
 mod import;
+mod intake;
 mod json;
 pub mod options;
 pub mod report;
@@ -54,6 +60,14 @@ pub enum FormatId {
     Bondkeeper,
     /// The key list of habluetooth: LTKs only.
     Habluetooth,
+    /// Home Assistant's file of such lists.
+    HaStore,
+    /// What MicroPython's aioble keeps on a small device.
+    Aioble,
+    /// The bonding data and host data of Fuchsia.
+    Fuchsia,
+    /// The key store of bumble.
+    Bumble,
 }
 
 type ImportFn = fn(Input<'_>, &ImportOptions) -> Result<Imported, FormatError>;
@@ -91,12 +105,17 @@ enum Probe<'a> {
 
 impl FormatId {
     /// Every format, the project's own first.
-    pub const ALL: [Self; 2] = [Self::Bondkeeper, Self::Habluetooth];
+    pub const ALL: [Self; 6] =
+        [Self::Bondkeeper, Self::Habluetooth, Self::HaStore, Self::Aioble, Self::Fuchsia, Self::Bumble];
 
     const fn codec(self) -> &'static Codec {
         match self {
             Self::Bondkeeper => &bondkeeper::CODEC,
             Self::Habluetooth => &habluetooth::CODEC,
+            Self::HaStore => &ha_store::CODEC,
+            Self::Aioble => &aioble::CODEC,
+            Self::Fuchsia => &fuchsia::CODEC,
+            Self::Bumble => &bumble::CODEC,
         }
     }
 
@@ -216,11 +235,37 @@ mod tests {
 
     #[test]
     fn a_format_is_detected_by_content() {
-        let detect = |bytes: &[u8]| detect(Input::Document(bytes));
-        assert_eq!(detect(br#"{"format":"bondkeeper","version":9}"#), Ok(FormatId::Bondkeeper));
-        assert_eq!(detect(br#"[{"encryption_size":16,"value":""}]"#), Ok(FormatId::Habluetooth));
-        for other in [&b""[..], b"{}", b"[1]", b"[[]]", br#"{"format":"other"}"#, b"\xff\xfe"] {
-            assert_eq!(detect(other), Err(FormatError::Undetected(Vec::new())));
+        let detect = |text: &str| detect(Input::Document(text.as_bytes()));
+        let known = [
+            (r#"{"format":"bondkeeper","version":9}"#, FormatId::Bondkeeper),
+            (r#"[{"encryption_size":16,"value":""}]"#, FormatId::Habluetooth),
+            (r#"{"version":1,"key":"bluetooth.bonds","data":{}}"#, FormatId::HaStore),
+            (r#"[[1,"AA==","AA=="]]"#, FormatId::Aioble),
+            (r#"{"hostAddress":{}}"#, FormatId::Fuchsia),
+            (r#"[{"hostAddress":{}}]"#, FormatId::Fuchsia),
+            (r#"{"irk":null}"#, FormatId::Fuchsia),
+            (r#"{"irk":{"value":[]}}"#, FormatId::Fuchsia),
+            (r#"{"bonding-data:0000000000000001":""}"#, FormatId::Fuchsia),
+            (r#"{"__DEFAULT__":{}}"#, FormatId::Bumble),
+            (r#"{"00:1A:7D:DA:71:11/P":{"60:AB:D2:40:51:62":{}}}"#, FormatId::Bumble),
+        ];
+        for (text, format) in known {
+            assert_eq!(detect(text), Ok(format), "{text}");
         }
+        let none = ["", "[1]", "[[]]", r#"{"format":"other"}"#, r#"{"00:1A:7D:DA:71:11/P":{"lock":{}}}"#];
+        for text in none {
+            assert_eq!(detect(text), Err(FormatError::Undetected(Vec::new())), "{text}");
+        }
+        assert_eq!(super::detect(Input::Document(b"\xff\xfe")), Err(FormatError::Undetected(Vec::new())));
+    }
+
+    #[test]
+    fn what_could_be_several_formats_is_not_guessed() {
+        let candidates = |text: &str| match detect(Input::Document(text.as_bytes())) {
+            Err(FormatError::Undetected(candidates)) => candidates,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(candidates("[]"), [FormatId::Habluetooth, FormatId::Aioble, FormatId::Fuchsia]);
+        assert_eq!(candidates("{}"), [FormatId::HaStore, FormatId::Fuchsia, FormatId::Bumble]);
     }
 }

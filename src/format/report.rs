@@ -2,7 +2,11 @@
 //!
 //! Holds addresses, names of fields and sentences; must never hold a value that a file gave.
 
-use crate::bond::{AdapterAddress, Bond, PeerAddress};
+use super::ExportAdapter;
+use crate::bond::{AdapterAddress, Bond, KeyType, PeerAddress, PeerDetails};
+
+/// Why something is not in a file, where the format is the reason.
+pub(super) const NO_PLACE: &str = "the format has no place for it";
 
 /// A value that the input left open, and the rule that closed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +48,33 @@ impl PeerReport {
         Self { adapter, peer, taken: Vec::new(), assumed: Vec::new(), dropped: Vec::new() }
     }
 
+    /// Of a peer that is written in the format of that word, which carries these parts: all others are
+    /// named as dropped.
+    pub(super) fn of_export(adapter: AdapterAddress, bond: &Bond, word: &str, carries: &[&str]) -> Self {
+        let mut report = Self::new(Some(adapter), bond.peer);
+        for part in parts(bond) {
+            if carries.contains(&part) {
+                report.taken.push(part);
+            } else {
+                report.drop(part, NO_PLACE);
+            }
+        }
+        for part in finer_parts(bond, word, &report.taken) {
+            if !carries.contains(&part) {
+                report.drop(part, NO_PLACE);
+            }
+        }
+        report
+    }
+
+    /// For formats that cannot mark a key as one that everybody knows: such a key is left out.
+    pub(super) fn drop_debug_ltks(&mut self, bond: &Bond) {
+        if bond.ltks().iter().any(|ltk| ltk.key_type == KeyType::P256Debug) {
+            self.taken.retain(|part| *part != "ltk");
+            self.drop("ltk", "it was made with the published debug key pair, which the format cannot say");
+        }
+    }
+
     pub(super) fn assume(&mut self, field: &'static str, rule: &'static str) {
         let assumed = Assumed { field, rule };
         if !self.assumed.contains(&assumed) {
@@ -74,6 +105,23 @@ impl Report {
         self.refused.is_empty() && self.lost_peers.is_empty() && self.peers.iter().all(whole)
     }
 
+    /// Says what the format of that word leaves out of what is known of the adapter itself.
+    pub(super) fn note_adapter_losses(&mut self, adapter: &ExportAdapter<'_>, word: &str, carries: &[&str]) {
+        let record = adapter.record;
+        let known = [
+            ("local_irk", record.local_identity.is_some(), "local IRK of adapter"),
+            (
+                "opaque",
+                record.opaque.iter().any(|item| item.format != word),
+                "content of other formats kept for adapter",
+            ),
+        ];
+        for (_, _, what) in known.into_iter().filter(|(part, known, _)| *known && !carries.contains(part)) {
+            let address = adapter.address;
+            self.notes.push(format!("the {what} {address} is not in the file: {NO_PLACE}"));
+        }
+    }
+
     /// What is said of one peer; the first entry where several adapters have it.
     pub fn peer(&self, peer: PeerAddress) -> Option<&PeerReport> {
         self.peers.iter().find(|report| report.peer == peer)
@@ -90,6 +138,34 @@ pub(super) fn parts(bond: &Bond) -> Vec<&'static str> {
         ("link_key", bond.link_key.is_some()),
         ("conn_param", bond.connection_parameters.is_some()),
         ("name", bond.metadata.name.is_some()),
+    ];
+    has.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
+}
+
+/// What is known of a bond besides its parts, by the names that reports use. What belongs to a key
+/// counts where the key is taken, opaque items unless they are of the format of that word.
+fn finer_parts(bond: &Bond, word: &str, taken: &[&str]) -> Vec<&'static str> {
+    let none = PeerDetails::default();
+    let details = bond.metadata.details.as_deref().unwrap_or(&none);
+    let local = bond.csrk_local.as_ref().filter(|_| taken.contains(&"csrk_local"));
+    let remote = bond.csrk_remote.as_ref().filter(|_| taken.contains(&"csrk_remote"));
+    let csrks = || local.into_iter().chain(remote);
+    let link_key = bond.link_key.as_ref().filter(|_| taken.contains(&"link_key"));
+    let has = [
+        ("csrk_authenticated", csrks().any(|csrk| csrk.authenticated.is_some())),
+        ("csrk_counter", csrks().any(|csrk| csrk.counter.is_some())),
+        ("csrk_security", remote.is_some() && details.csrk_security.is_some()),
+        ("irk_security", taken.contains(&"irk") && details.irk_security.is_some()),
+        ("link_key_size", link_key.is_some() && details.link_key_size.is_some()),
+        ("pin_length", link_key.is_some_and(|key| key.pin_length.is_some())),
+        ("alias", details.alias.is_some()),
+        ("trusted", details.trusted.is_some()),
+        ("blocked", details.blocked.is_some()),
+        ("services", !details.services.is_empty()),
+        ("bredr_services", !details.bredr_services.is_empty()),
+        ("role_preference", details.role_preference.is_some()),
+        ("identifier", details.identifier.is_some()),
+        ("opaque", details.opaque.iter().any(|item| item.format != word)),
     ];
     has.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
 }

@@ -1,4 +1,8 @@
-//! Files of other systems with the truth that they hold, for unit tests.
+//! What the tests of all formats share: files of other systems with the truth that they hold
+//! (here), bonds of every kind ([`bonds`]) and what has to come back of an export ([`round_trip`]).
+
+pub(crate) mod bonds;
+pub(crate) mod round_trip;
 
 use serde_json::Value;
 
