@@ -16,6 +16,7 @@ mod import;
 mod json;
 pub mod options;
 pub mod report;
+pub mod sealed;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tree;
