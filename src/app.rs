@@ -142,8 +142,7 @@ impl Service {
         let sockets = Sockets::open(&endpoint).await?;
 
         let registry = RegistryActor::new(appearances(&settings)).start();
-        let (exchange, exchange_ports) =
-            exchange::Exchanger::new(settings.export_dir.clone(), settings.clear_exports);
+        let (exchange, exchange_ports) = exchange::Exchanger::new(&settings);
         let mqtt = MqttActor::launch(mqtt_setup(&settings, &endpoint, log, exchange)?);
         let fingerprint_key = opened.fingerprint_key();
         let listeners = StoreListeners {

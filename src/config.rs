@@ -41,6 +41,8 @@ pub struct Settings {
     pub export_dir: PathBuf,
     /// Exports may be written in clear text.
     pub clear_exports: bool,
+    /// Exports and automatic copies are sealed with it, and sealed files opened.
+    pub export_passphrase: Option<Secret>,
     pub log_level: LogLevel,
     pub mqtt: MqttSettings,
     pub adapters: AdapterSettings,
@@ -170,6 +172,7 @@ impl Settings {
             data_dir: reader.path("data_dir")?.unwrap_or_else(|| PathBuf::from("/data")),
             export_dir: reader.path("export_dir")?.unwrap_or_else(|| PathBuf::from("/data/exports")),
             clear_exports: reader.flag("clear_exports", true)?,
+            export_passphrase: read_passphrase(&mut reader)?,
             log_level: reader.word(
                 "log_level",
                 "info",
@@ -206,6 +209,7 @@ impl Settings {
             "data_dir": self.data_dir,
             "export_dir": self.export_dir,
             "clear_exports": self.clear_exports,
+            "export_passphrase_set": self.export_passphrase.is_some(),
             "log_level": self.log_level.as_str(),
             "mqtt": {
                 "host": self.mqtt.host,
@@ -256,6 +260,21 @@ fn read_mqtt(reader: &mut Reader, supervised: bool) -> Result<MqttSettings, Conf
         cert_file: reader.path("mqtt.cert_file")?,
         key_file: reader.path("mqtt.key_file")?,
     })
+}
+
+/// Shortest passphrase: exports lie where others can take them away and try as long as they like.
+pub const PASSPHRASE_CHARACTERS_MIN: usize = 12;
+
+fn read_passphrase(reader: &mut Reader) -> Result<Option<Secret>, ConfigError> {
+    const KEY: &str = "export_passphrase";
+    let passphrase = reader.text(KEY)?;
+    if passphrase.as_deref().is_some_and(|text| text.chars().count() < PASSPHRASE_CHARACTERS_MIN) {
+        let problem = format!(
+            "has less than {PASSPHRASE_CHARACTERS_MIN} characters, which can be guessed; take six random words or so"
+        );
+        return Err(reader.bad(KEY, &problem));
+    }
+    Ok(passphrase.map(Secret))
 }
 
 fn read_store(reader: &mut Reader) -> Result<StoreSettings, ConfigError> {

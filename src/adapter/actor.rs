@@ -225,8 +225,11 @@ impl AdapterActor {
                 self.waiting.record = Some(AdapterRecordChanged { adapter: self.address, record });
             }
             Output::SaveCheckpoint { table, reason, awaited } => {
-                let saving =
-                    self.ports.save_checkpoint.send(SaveCheckpoint { adapter: self.address, table, reason });
+                let saving = self.ports.save_checkpoint.send(SaveCheckpoint {
+                    adapter: self.address,
+                    table,
+                    reason: reason.into(),
+                });
                 let saving = saving.into_actor(self).map(move |outcome, actor, ctx| {
                     let outcome = outcome.unwrap_or(Err(crate::store::messages::StoreFault::ShuttingDown));
                     if let Err(fault) = &outcome {

@@ -8,7 +8,8 @@ use actix::{Message, Recipient};
 use super::gate::Verdict;
 use crate::bond::plan::{Hazard, RestoreMode};
 use crate::bond::{
-    AdapterAddress, Appearance, Bond, BondTable, Fingerprint, Health, Mode, PeerAddress, Source, UnixMillis,
+    AdapterAddress, AdapterRecord, Appearance, Bond, BondTable, Fingerprint, Health, LocalIdentity, Mode,
+    OpaqueItem, PeerAddress, Source, UnixMillis,
 };
 
 /// What Read Controller Information says of a controller.
@@ -150,7 +151,8 @@ pub struct ExportBonds;
 #[derive(Clone)]
 pub struct ExportedBonds {
     pub adapter: AdapterAddress,
-    pub name: Option<String>,
+    /// What of it holds on any host.
+    pub record: AdapterRecord,
     pub table: Arc<BondTable>,
 }
 
@@ -159,6 +161,9 @@ pub struct ExportedBonds {
 #[rtype(result = "Result<RestoreReport, CommandError>")]
 pub struct Restore {
     pub bonds: Vec<Bond>,
+    /// The adapter's own, kept where none is known yet; never of another adapter.
+    pub local_identity: Option<LocalIdentity>,
+    pub opaque: Vec<OpaqueItem>,
     pub source: Source,
     pub mode: RestoreMode,
     pub dry_run: bool,

@@ -57,15 +57,18 @@ pub struct ListedBondDto {
 #[derive(Debug, Clone, Serialize)]
 pub struct ExportedDto {
     pub format: String,
-    /// A bare name, and null when it was delivered over MQTT.
+    /// A bare name, of a folder where the format is one; null when it was delivered over MQTT, and for a dry run.
     pub file: Option<String>,
     /// Where people find the file.
     pub folder: Option<String>,
     /// The sealed text, when it was delivered over MQTT.
     pub sealed: Option<String>,
+    /// Whether the file is sealed, or would be.
+    pub is_sealed: bool,
     /// Bonds.
     pub count: usize,
-    pub sha256: String,
+    /// Of the file, or of the folder's files; null for a dry run.
+    pub sha256: Option<String>,
     pub report: ReportDto,
 }
 
@@ -82,6 +85,8 @@ pub struct ReportDto {
     pub refused: Vec<ReportLineDto>,
     /// Peers of which nothing is left.
     pub lost_peers: Vec<PeerDto>,
+    /// What concerns the whole, one sentence each.
+    pub notes: Vec<String>,
     /// A list above is not whole.
     pub truncated: bool,
 }
@@ -103,6 +108,8 @@ impl ReportDto {
             self.truncated |= lines.len() > REPORT_LINES_MAX;
             lines.truncate(REPORT_LINES_MAX);
         }
+        self.truncated |= self.notes.len() > REPORT_LINES_MAX;
+        self.notes.truncate(REPORT_LINES_MAX);
         self.truncated |= self.lost_peers.len() > REPORT_LINES_MAX;
         self.lost_peers.truncate(REPORT_LINES_MAX);
         self

@@ -70,6 +70,8 @@ codes! {
     ExportLossy = "export_lossy",
     /// Keys go over MQTT only when they are sealed.
     SealRequired = "seal_required",
+    /// The sealed input was not opened: the passphrase is wrong or missing, or the file is damaged.
+    SealNotOpened = "seal_not_opened",
     /// The export folder has no such file.
     FileUnknown = "file_unknown",
     /// A file in the export folder could not be read or written.

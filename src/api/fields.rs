@@ -3,10 +3,12 @@
 //! A field that is null counts as not given. Error texts name fields and what they may hold, never
 //! what they did hold.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::codes::{ApiError, Code};
-use super::limits::{NAME_OCTETS_MAX, PEERS_MAX, TEXT_OCTETS_MAX};
+use super::limits::{ADAPTER_NAMES_MAX, NAME_OCTETS_MAX, PEERS_MAX, TEXT_OCTETS_MAX};
 use super::request::PeerSelector;
 use crate::bond::{AdapterAddress, AddressError, PeerAddress, PeerAddressType};
 
@@ -135,6 +137,18 @@ impl Fields {
 
     pub(super) fn the_adapter(&mut self) -> Taken<AdapterAddress> {
         self.adapter()?.ok_or_else(|| missing("adapter", "the address of the adapter that is meant"))
+    }
+
+    /// `adapters`: addresses by the names that an input gives them.
+    pub(super) fn adapters(&mut self) -> Taken<BTreeMap<String, AdapterAddress>> {
+        const EXPECTED: &str = "an object of names and addresses, as in `{\"hci0\": \"AA:BB:CC:DD:EE:FF\"}`";
+        let object = self.object("adapters")?.unwrap_or_default();
+        if object.len() > ADAPTER_NAMES_MAX || object.keys().any(|name| name.len() > NAME_OCTETS_MAX) {
+            return Err(invalid("adapters", EXPECTED));
+        }
+        let address = |value: Value| value.as_str().and_then(|text| text.parse().ok());
+        let pairs = object.into_iter().map(|(name, value)| Some((name, address(value)?)));
+        pairs.collect::<Option<_>>().ok_or_else(|| invalid("adapters", EXPECTED))
     }
 
     /// `peer`, with `address_type` beside it where the address alone is not enough.

@@ -47,6 +47,12 @@ pub const RECIPIENTS_MAX: usize = 16;
 /// ending.
 pub const NAME_OCTETS_MAX: usize = 128;
 
+/// Octets of the words that a client gives a checkpoint: the store has as much room for a reason.
+pub const CHECKPOINT_LABEL_OCTETS_MAX: usize = 40;
+
+/// Adapters that a restore may map from the names in its input: more than any host has.
+pub const ADAPTER_NAMES_MAX: usize = 32;
+
 /// Octets of any other text in a request (a format's name, a plan's id, a recipient).
 pub const TEXT_OCTETS_MAX: usize = 256;
 

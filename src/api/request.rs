@@ -1,5 +1,6 @@
 //! What a client may ask, in domain types.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -18,7 +19,7 @@ pub enum Request {
     ForgetBond(ForgetBond),
     Reload { adapter: AdapterAddress },
     ListCheckpoints { adapter: Option<AdapterAddress> },
-    CreateCheckpoint { adapter: Option<AdapterAddress> },
+    CreateCheckpoint { adapter: Option<AdapterAddress>, label: Option<String> },
     SetMode { adapter: AdapterAddress, mode: Mode },
     ForgetAdapter { adapter: AdapterAddress },
     SetLogLevel(LogLevel),
@@ -50,9 +51,12 @@ pub struct ExportBonds {
     pub format: String,
     pub options: FormatOptions,
     pub deliver: Deliver,
+    /// None: sealed where the service's options have a passphrase.
     pub seal: Option<Seal>,
     /// Go on although the format cannot hold everything.
     pub allow_loss: bool,
+    /// Say what the export would hold and lose; write nothing.
+    pub dry_run: bool,
 }
 
 /// Where an export goes.
@@ -69,6 +73,8 @@ pub enum Deliver {
 pub enum Seal {
     /// With the passphrase of the service's options: none ever goes over MQTT.
     ConfiguredPassphrase,
+    /// Not at all, also where there is a passphrase.
+    Off,
     /// For these public keys.
     Recipients(Vec<String>),
 }
@@ -82,6 +88,10 @@ pub struct RestoreBonds {
     /// None: found out by looking at the input.
     pub format: Option<String>,
     pub options: FormatOptions,
+    /// Adapters by the names that the input gives them (`hci0`).
+    pub adapters: BTreeMap<String, AdapterAddress>,
+    /// Take what is good of the input and name the rest.
+    pub salvage: bool,
     pub mode: RestoreMode,
     pub dry_run: bool,
     pub plan_id: Option<String>,
@@ -91,7 +101,7 @@ pub struct RestoreBonds {
 /// Where the bonds of a restore come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RestoreFrom {
-    /// A bare name in the export folder.
+    /// A bare name in the export folder: of a file, or of a folder where the format is one.
     File(String),
     Inline(InlineInput),
     /// A checkpoint's label.

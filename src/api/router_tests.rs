@@ -46,7 +46,16 @@ fn plain_requests_become_what_they_say() {
             Request::SetMode { adapter: adapter(), mode: Mode::Observe },
         ),
         ("checkpoint/list", "{}", Request::ListCheckpoints { adapter: None }),
-        ("checkpoint/create", "{'adapter':'<A>'}", Request::CreateCheckpoint { adapter: Some(adapter()) }),
+        (
+            "checkpoint/create",
+            "{'adapter':'<A>'}",
+            Request::CreateCheckpoint { adapter: Some(adapter()), label: None },
+        ),
+        (
+            "checkpoint/create",
+            "{'label':'before_update_2'}",
+            Request::CreateCheckpoint { adapter: None, label: Some("before_update_2".to_owned()) },
+        ),
         ("log_level", "{'level':'trace'}", Request::SetLogLevel(LogLevel::Trace)),
     ];
     for (verb, body, request) in cases {
@@ -88,6 +97,7 @@ fn an_export_goes_to_a_file_in_our_own_format_unless_the_request_says_otherwise(
         deliver: Deliver::File,
         seal: None,
         allow_loss: false,
+        dry_run: false,
     };
     assert_eq!(plain, expected);
     let body = json(
@@ -100,7 +110,8 @@ fn an_export_goes_to_a_file_in_our_own_format_unless_the_request_says_otherwise(
 
 #[test]
 fn clear_keys_never_go_over_mqtt() {
-    assert_eq!(refused("bonds/export", &json("{'deliver':'mqtt'}")).code, Code::SealRequired);
+    let clear = json("{'deliver':'mqtt','seal':false}");
+    assert_eq!(refused("bonds/export", &clear).code, Code::SealRequired);
     let without = json("{'deliver':'mqtt','seal':{'passphrase':false}}");
     assert_eq!(refused("bonds/export", &without).code, Code::InvalidValue);
     let inside = json("{'deliver':'mqtt','seal':{'passphrase':'secret-value'}}");
@@ -190,7 +201,9 @@ fn what_is_wrong_has_a_code_and_names_the_field() {
         ("bonds/export", "{'seal':{'recipients':[]}}", Code::InvalidValue, "`recipients`"),
         ("bonds/restore", "{}", Code::MissingField, "`from`"),
         ("bonds/restore", "{'from':{'store':true}}", Code::MissingField, "`adapter`"),
-        ("checkpoint/create", "{'label':'x'}", Code::NotSupported, "`label`"),
+        ("checkpoint/create", "{'label':'No Spaces'}", Code::InvalidValue, "`label`"),
+        ("bonds/restore", "{'from':{'file':'x'},'adapters':{'hci0':'no'}}", Code::InvalidValue, "`adapters`"),
+        ("bonds/export", "{'seal':true}", Code::InvalidValue, "`seal`"),
         ("bonds/list", "{'limit':5,'limit':6}", Code::BadJson, "`limit` stands twice"),
         ("bonds/list", "[]", Code::BadJson, "JSON object"),
         ("health_check", "PRESS", Code::BadJson, "line 1"),

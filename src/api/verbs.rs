@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 use super::codes::{ApiError, Code};
 use super::fields::{Fields, invalid, missing, texts};
 use super::limits::{
-    LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, RECIPIENTS_MAX, REQUEST_OCTETS_MAX, RESTORE_OCTETS_MAX,
-    TEXT_OCTETS_MAX,
+    CHECKPOINT_LABEL_OCTETS_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, RECIPIENTS_MAX, REQUEST_OCTETS_MAX,
+    RESTORE_OCTETS_MAX, TEXT_OCTETS_MAX,
 };
 use super::request::{
     Deliver, ExportBonds, ForgetBond, FormatOptions, InlineInput, ListBonds, LogLevel, Request, RestoreBonds,
@@ -76,9 +76,10 @@ fn export_bonds(fields: &mut Fields) -> Result<Request, ApiError> {
         deliver: deliver.unwrap_or(Deliver::File),
         seal: seal(fields)?,
         allow_loss: fields.flag("allow_loss", false)?,
+        dry_run: fields.flag("dry_run", false)?,
     };
-    if request.deliver == Deliver::Mqtt && request.seal.is_none() {
-        let message = "keys go over MQTT only sealed: add `seal`, or let the export go to a file";
+    if request.deliver == Deliver::Mqtt && request.seal == Some(Seal::Off) {
+        let message = "keys go over MQTT only sealed: leave `seal` out, or let the export go to a file";
         return Err(ApiError::new(Code::SealRequired, message));
     }
     Ok(Request::ExportBonds(request))
@@ -89,8 +90,13 @@ fn format_options(fields: &mut Fields) -> Result<FormatOptions, ApiError> {
 }
 
 fn seal(fields: &mut Fields) -> Result<Option<Seal>, ApiError> {
-    const EXPECTED: &str = "`{\"passphrase\": true}` (the configured one) or `{\"recipients\": [\"age1…\"]}`";
-    let Some(object) = fields.object("seal")? else { return Ok(None) };
+    const EXPECTED: &str = "`{\"passphrase\": true}` (the configured one), `{\"recipients\": [\"age1…\"]}`, or false for clear text";
+    let object = match fields.take("seal") {
+        None => return Ok(None),
+        Some(Value::Bool(false)) => return Ok(Some(Seal::Off)),
+        Some(Value::Object(object)) => object,
+        Some(_) => return Err(invalid("seal", EXPECTED)),
+    };
     let mut inner = Fields::new(object);
     let (passphrase, recipients) = (inner.take("passphrase"), inner.take("recipients"));
     inner.finish()?;
@@ -110,6 +116,8 @@ fn restore_bonds(fields: &mut Fields) -> Result<Request, ApiError> {
         from: restore_from(fields)?,
         format: fields.text("format", TEXT_OCTETS_MAX)?,
         options: format_options(fields)?,
+        adapters: fields.adapters()?,
+        salvage: fields.flag("salvage", false)?,
         mode: mode.unwrap_or(RestoreMode::Merge),
         dry_run: fields.flag("dry_run", false)?,
         plan_id: fields.text("plan_id", TEXT_OCTETS_MAX)?,
@@ -159,12 +167,14 @@ fn forget_bond(fields: &mut Fields) -> Result<Request, ApiError> {
 }
 
 fn create_checkpoint(fields: &mut Fields) -> Result<Request, ApiError> {
+    const EXPECTED: &str = "at most 40 of a-z, 0-9 and `_`: it ends the checkpoint's own name";
     let adapter = fields.adapter()?;
-    if fields.take("label").is_some() {
-        let message = "a checkpoint's label is made by this version itself: leave `label` out";
-        return Err(ApiError::new(Code::NotSupported, message));
+    let label = fields.text("label", CHECKPOINT_LABEL_OCTETS_MAX)?;
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if label.as_deref().is_some_and(|label| !label.bytes().all(plain)) {
+        return Err(invalid("label", EXPECTED));
     }
-    Ok(Request::CreateCheckpoint { adapter })
+    Ok(Request::CreateCheckpoint { adapter, label })
 }
 
 fn set_mode(fields: &mut Fields) -> Result<Request, ApiError> {

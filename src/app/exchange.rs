@@ -1,37 +1,53 @@
-//! Exports and imports for the API: formats on one side, the export folder and the
+//! Exports and imports for the API: formats and seals on one side, the export folder and the
 //! store's checkpoints on the other. Blocks, and runs on a thread for blocking work.
+
+mod words;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use actix::{Message, Recipient};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::adapter::messages::ExportedBonds;
-use crate::api::answers::{ReportDto, ReportLineDto};
 use crate::api::bridge::FormatDto;
-use crate::api::dto::PeerDto;
-use crate::api::request::{Deliver, FormatOptions};
+use crate::api::limits::PUBLISH_OCTETS_MAX;
+use crate::api::request::{Deliver, Seal};
 use crate::api::{ApiError, Code};
-use crate::bond::{AdapterAddress, AdapterRecord, PeerAddress, Source};
+use crate::bond::{AdapterAddress, Source, UnixMillis};
+use crate::config::Settings;
+use crate::format::sealed::{self, Form, Openers, Passphrase, SealFor};
 use crate::format::{
-    self, Content, ExportAdapter, ExportOptions, FormatError, FormatId, ImportOptions, Input, Report,
+    self, Content, ExportAdapter, ExportOptions, Exported, FormatId, INTAKE_OCTETS_MAX, ImportOptions,
+    Intake, Report,
 };
 use crate::mqtt::exchange::{
     Exchange, ExportOrder, ExportOutcome, ImportFrom, ImportOrder, ImportOutcome, ImportedBonds,
 };
-use crate::store::exchange::{ExchangeError, read_import, write_export};
+use crate::store::exchange::{read_import, write_export};
 use crate::store::messages::{Checkpoint, ListCheckpoints, ReadCheckpoint, StoreFault};
+use words::{
+    export_error, folder_error, format_named, format_options, import_error, intake_error, report_dto,
+};
 
-/// How to switch it on, and what that means.
-const CLEAR_EXPORTS_ARE_OFF: &str = "an export is a file with the keys in clear text: whoever reads it, or a backup \
-    that holds it, can unlock what these bonds unlock. If you want that, set the option clear_exports to true and \
-    start again, and delete the file when it has served";
+/// What can be set, and what each means.
+const EXPORTS_ARE_OFF: &str = "an export holds keys: whoever reads it, or a backup that holds it, can unlock what these \
+    bonds unlock. Set the option export_passphrase to get exports that only this passphrase opens, or, if you want \
+    keys in clear text, the option clear_exports to true; start again after it";
+
+/// Octets of an answer that are left for everything but the sealed text: 500 lines of a report at their longest.
+const ANSWER_OCTETS_KEPT: usize = 256 * 1024;
+
+// Whatever the options take can be sealed with.
+const _: () = assert!(crate::config::PASSPHRASE_CHARACTERS_MIN >= sealed::PASSPHRASE_CHARACTERS_MIN);
 
 /// See the module text.
 pub struct Exchanger {
     folder: PathBuf,
     /// Exports may be written in clear text.
     clear_exports: bool,
+    passphrase: Option<Passphrase>,
     ports: Ports,
 }
 
@@ -45,15 +61,96 @@ impl Ports {
     }
 }
 
+/// The passphrase of the options, as the formats take it.
+pub fn configured_passphrase(settings: &Settings) -> Option<Passphrase> {
+    settings.export_passphrase.as_ref().map(|secret| Passphrase::new(secret.expose()))
+}
+
 impl Exchanger {
-    pub fn new(folder: PathBuf, clear_exports: bool) -> (Arc<Self>, Ports) {
+    pub fn new(settings: &Settings) -> (Arc<Self>, Ports) {
         let ports = Ports::default();
-        (Arc::new(Self { folder, clear_exports, ports: ports.clone() }), ports)
+        let exchanger = Self {
+            folder: settings.export_dir.clone(),
+            clear_exports: settings.clear_exports,
+            passphrase: configured_passphrase(settings),
+            ports: ports.clone(),
+        };
+        (Arc::new(exchanger), ports)
     }
 
     fn ports(&self) -> Result<&(Recipient<ListCheckpoints>, Recipient<ReadCheckpoint>), ApiError> {
         self.ports.0.get().ok_or_else(|| ApiError::new(Code::Busy, "the service is still starting"))
     }
+
+    /// How an export is sealed. Clear text is allowed by the options only, and never goes over MQTT.
+    fn seal_for(&self, order: &ExportOrder) -> Result<Option<SealFor>, ApiError> {
+        let configured = || self.passphrase.clone().map(SealFor::Passphrase);
+        let seal = match &order.seal {
+            None => configured(),
+            Some(Seal::Off) => None,
+            Some(Seal::ConfiguredPassphrase) => Some(configured().ok_or_else(|| {
+                let words =
+                    "there is no passphrase to seal with: set the option export_passphrase and start again";
+                ApiError::new(Code::NotPermitted, words)
+            })?),
+            Some(Seal::Recipients(recipients)) => {
+                let recipients: Result<Vec<_>, _> = recipients.iter().map(|text| text.parse()).collect();
+                let invalid = |error| ApiError::new(Code::InvalidValue, format!("`recipients`: {error}"));
+                Some(SealFor::Recipients(recipients.map_err(invalid)?))
+            }
+        };
+        if seal.is_none() && order.deliver == Deliver::Mqtt {
+            let words = "keys go over MQTT only sealed: set the option export_passphrase, name recipients in `seal`, or \
+                         let the export go to a file";
+            return Err(ApiError::new(Code::SealRequired, words));
+        }
+        if seal.is_none() && !self.clear_exports && !order.dry_run {
+            return Err(ApiError::new(Code::NotPermitted, EXPORTS_ARE_OFF));
+        }
+        Ok(seal)
+    }
+
+    fn write(&self, order: &ExportOrder, format: FormatId, content: &Content) -> Result<Written, ApiError> {
+        let seal = self.seal_for(order)?;
+        let is_sealed = seal.is_some();
+        let nothing = Written { is_sealed, file: None, text: None, sha256: None };
+        if order.dry_run {
+            return Ok(nothing);
+        }
+        let name = |ending: &str| file_name(format, &order.adapters, super::wall_clock(), ending);
+        let Some(seal) = seal else {
+            let ending = if format.is_tree() { String::new() } else { format!(".{}", format.extension()) };
+            let file = write_export(&self.folder, &name(&ending), content).map_err(folder_error)?;
+            return Ok(Written { file: Some(file), ..nothing });
+        };
+        let form = if order.deliver == Deliver::Mqtt { Form::Armored } else { Form::Binary };
+        let file = content.as_file().map_err(export_error)?;
+        let octets = sealed::seal(&file, &seal, form)
+            .map_err(|error| ApiError::new(Code::InvalidValue, error.to_string()))?;
+        let sha256 = Some(hex::encode(Sha256::digest(&octets)));
+        if order.deliver == Deliver::File {
+            let inner = if format.is_tree() { "tar" } else { format.extension() };
+            let name = name(&format!(".{inner}.{}", sealed::EXTENSION));
+            let content = Content::Document(Zeroizing::new(octets));
+            let file = write_export(&self.folder, &name, &content).map_err(folder_error)?;
+            return Ok(Written { file: Some(file), sha256, ..nothing });
+        }
+        if octets.len() > PUBLISH_OCTETS_MAX - ANSWER_OCTETS_KEPT {
+            let words = "the sealed export is too large for MQTT: name fewer peers, or let it go to a file";
+            return Err(ApiError::new(Code::TooLarge, words));
+        }
+        Ok(Written { text: String::from_utf8(octets).ok(), sha256, ..nothing })
+    }
+}
+
+/// What became of an export's content.
+struct Written {
+    is_sealed: bool,
+    file: Option<String>,
+    /// Sealed, for MQTT.
+    text: Option<String>,
+    /// Of what is sealed; what is not has that of its content.
+    sha256: Option<String>,
 }
 
 impl Exchange for Exchanger {
@@ -68,75 +165,55 @@ impl Exchange for Exchanger {
 
     fn export(&self, order: ExportOrder) -> Result<ExportOutcome, ApiError> {
         let format = format_named(&order.format)?;
-        refuse_options(&order.options)?;
-        if order.seal.is_some() || matches!(order.deliver, Deliver::Mqtt) {
-            let words =
-                "sealed exports are not supported by this version; leave out seal and deliver to get a file";
-            return Err(ApiError::new(Code::NotSupported, words));
-        }
-        if !self.clear_exports {
-            return Err(ApiError::new(Code::NotPermitted, CLEAR_EXPORTS_ARE_OFF));
-        }
-        let records: Vec<AdapterRecord> = order.adapters.iter().map(record).collect();
-        let adapters: Vec<ExportAdapter<'_>> = order
-            .adapters
-            .iter()
-            .zip(&records)
-            .map(|(adapter, record)| ExportAdapter {
-                address: adapter.adapter,
-                record,
-                table: &adapter.table,
-                peers: None,
-            })
-            .collect();
-        let now = super::wall_clock();
-        let options =
-            ExportOptions { created_at: now, allow_loss: order.allow_loss, ..ExportOptions::default() };
-        let exported = format::export(format, &adapters, &options).map_err(export_error)?;
-        let name = file_name(format, &order.adapters, &format::rfc3339(now));
-        let Content::Document(bytes) = &exported.content else {
-            return Err(ApiError::new(
-                Code::NotSupported,
-                "this format is a folder, which is not written yet",
-            ));
-        };
-        let file = write_export(&self.folder, &name, bytes).map_err(folder_error)?;
+        // Before anything is composed: a refusal must not depend on the bonds.
+        self.seal_for(&order)?;
+        let exported = compose(&order, format)?;
+        let written = self.write(&order, format, &exported.content)?;
+        let sha256 = written.sha256.or_else(|| (!order.dry_run).then(|| exported.sha256()));
         Ok(ExportOutcome {
             format: format.as_str().to_owned(),
-            file: Some(file),
-            folder: Some(self.folder.display().to_string()),
-            sealed: None,
+            folder: written.file.is_some().then(|| self.folder.display().to_string()),
+            file: written.file,
+            sealed: written.text,
+            is_sealed: written.is_sealed,
             count: exported.bond_count,
-            sha256: exported.sha256(),
+            sha256,
             report: report_dto(&exported.report),
         })
     }
 
     fn import(&self, order: ImportOrder) -> Result<ImportOutcome, ApiError> {
-        refuse_options(&order.options)?;
-        let bytes = match order.from {
+        let format = order.format.as_deref().map(format_named).transpose()?;
+        let options = ImportOptions {
+            now: super::wall_clock(),
+            salvage: order.salvage,
+            adapter: order.adapter,
+            adapters: order.adapters,
+            options: format_options(&order.options)?,
+            ..ImportOptions::default()
+        };
+        let content = match order.from {
             ImportFrom::Checkpoint(label) => return self.import_checkpoint(label),
             ImportFrom::File(name) => {
-                let octets_max = FormatId::ALL.iter().map(|format| format.input_octets_max()).max();
-                read_import(&self.folder, &name, octets_max.unwrap_or_default()).map_err(folder_error)?
+                read_import(&self.folder, &name, INTAKE_OCTETS_MAX).map_err(folder_error)?
             }
-            ImportFrom::Inline(input) => zeroize::Zeroizing::new(input.octets().to_vec()),
+            ImportFrom::Inline(input) => Content::Document(Zeroizing::new(input.octets().to_vec())),
         };
-        let input = Input::Document(&bytes);
-        let format = match &order.format {
-            Some(name) => format_named(name)?,
-            None => format::detect(input)
-                .map_err(|error| ApiError::new(Code::FormatUnknown, crate::cli::chain(&error)))?,
-        };
-        let options =
-            ImportOptions { now: super::wall_clock(), adapter: order.adapter, ..ImportOptions::default() };
-        let imported = format::import(format, input, &options).map_err(import_error)?;
-        let source = if format == FormatId::Bondkeeper { Source::Restored } else { Source::Imported };
-        let adapters = imported.adapters.into_iter();
-        let adapters = adapters
-            .map(|adapter| ImportedBonds { adapter: adapter.address, bonds: adapter.bonds })
-            .collect();
-        Ok(ImportOutcome { adapters, source, report: report_dto(&imported.report) })
+        let openers = Openers::of_passphrase(self.passphrase.clone());
+        let intake = Intake::new(content, format, &openers).map_err(intake_error)?;
+        let imported = intake.import(&options).map_err(import_error)?;
+        let mut report = report_dto(&imported.report);
+        if imported.adapters.iter().any(|adapter| adapter.local_identity.is_some()) {
+            report.notes.push(IDENTITY_NOTE.to_owned());
+        }
+        let adapters = imported.adapters.into_iter().map(|adapter| ImportedBonds {
+            adapter: adapter.address,
+            bonds: adapter.bonds,
+            local_identity: adapter.local_identity,
+            opaque: adapter.opaque,
+        });
+        let source = if intake.format == FormatId::Bondkeeper { Source::Restored } else { Source::Imported };
+        Ok(ImportOutcome { adapters: adapters.collect(), source, report })
     }
 
     fn checkpoints(&self, adapter: Option<AdapterAddress>) -> Result<Vec<Checkpoint>, ApiError> {
@@ -144,13 +221,38 @@ impl Exchange for Exchanger {
     }
 }
 
+/// Said of an input that holds the adapter's own identity.
+pub const IDENTITY_NOTE: &str = "the input holds the adapter's own identity key; it is kept where none of this adapter is \
+    known yet, and is not loaded into the kernel";
+
 impl Exchanger {
     fn import_checkpoint(&self, label: String) -> Result<ImportOutcome, ApiError> {
         let content = ask(&self.ports()?.1, ReadCheckpoint { label })?;
-        let bonds = content.table.bonds().cloned().collect();
-        let adapters = vec![ImportedBonds { adapter: Some(content.checkpoint.adapter), bonds }];
+        let adapters = vec![ImportedBonds {
+            adapter: Some(content.checkpoint.adapter),
+            bonds: content.table.bonds().cloned().collect(),
+            local_identity: None,
+            opaque: Vec::new(),
+        }];
         Ok(ImportOutcome { adapters, source: Source::Restored, report: report_dto(&Report::default()) })
     }
+}
+
+fn compose(order: &ExportOrder, format: FormatId) -> Result<Exported, ApiError> {
+    let adapters = order.adapters.iter().map(|exported| ExportAdapter {
+        address: exported.adapter,
+        record: &exported.record,
+        table: &exported.table,
+        peers: None,
+    });
+    let adapters: Vec<ExportAdapter<'_>> = adapters.collect();
+    let options = ExportOptions {
+        created_at: super::wall_clock(),
+        // A dry run is there to show what would be lost.
+        allow_loss: order.allow_loss || order.dry_run,
+        options: format_options(&order.options)?,
+    };
+    format::export(format, &adapters, &options).map_err(export_error)
 }
 
 /// Asks the store from a thread that may block.
@@ -172,95 +274,12 @@ where
     })
 }
 
-fn record(adapter: &ExportedBonds) -> AdapterRecord {
-    AdapterRecord { name: adapter.name.clone(), ..AdapterRecord::default() }
-}
-
-fn format_named(name: &str) -> Result<FormatId, ApiError> {
-    FormatId::from_word(name).ok_or_else(|| {
-        let known: Vec<&str> = FormatId::ALL.iter().map(|format| format.as_str()).collect();
-        ApiError::new(
-            Code::FormatUnknown,
-            format!("there is no format {name:?}; there are: {}", known.join(", ")),
-        )
-    })
-}
-
-/// No format of this version has any.
-fn refuse_options(options: &FormatOptions) -> Result<(), ApiError> {
-    match options.0.keys().next() {
-        None => Ok(()),
-        Some(name) => {
-            Err(ApiError::new(Code::InvalidValue, format!("options: this format has no option {name:?}")))
-        }
-    }
-}
-
-/// `bonds-<adapter without colons, or all>-<time>.<ending>`
-fn file_name(format: FormatId, adapters: &[ExportedBonds], now: &str) -> String {
+/// `bonds-<adapter without colons, or all>-<format>-<time><ending>`
+fn file_name(format: FormatId, adapters: &[ExportedBonds], now: UnixMillis, ending: &str) -> String {
     let whose = match adapters {
         [one] => one.adapter.to_string().replace(':', ""),
         _ => "all".to_owned(),
     };
-    let time: String = now.chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("bonds-{whose}-{}-{time}.{}", format.as_str(), format.extension())
-}
-
-fn export_error(error: FormatError) -> ApiError {
-    match &error {
-        FormatError::LosesPeers(peers) => {
-            let peers: Vec<String> = peers.iter().take(20).map(ToString::to_string).collect();
-            let words = format!("{error}; allow_loss: true exports the others");
-            ApiError::new(Code::ExportLossy, words).with("peers", peers)
-        }
-        FormatError::OneAdapterOnly { .. } => {
-            ApiError::new(Code::InvalidValue, format!("{error}: name one in adapter"))
-        }
-        _ => ApiError::new(Code::Internal, crate::cli::chain(&error)),
-    }
-}
-
-fn import_error(error: FormatError) -> ApiError {
-    let code =
-        if matches!(error, FormatError::TooLarge { .. }) { Code::TooLarge } else { Code::FormatInvalid };
-    let place = error.place().map(str::to_owned);
-    let answer = ApiError::new(code, crate::cli::chain(&error));
-    match place {
-        Some(place) => answer.with("place", place),
-        None => answer,
-    }
-}
-
-fn folder_error(error: ExchangeError) -> ApiError {
-    let code = match &error {
-        ExchangeError::Missing(_) => Code::FileUnknown,
-        ExchangeError::TooLarge { .. } => Code::TooLarge,
-        ExchangeError::Name | ExchangeError::NotAFile(_) => Code::InvalidValue,
-        ExchangeError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-            Code::DiskFull
-        }
-        ExchangeError::Io { .. } | ExchangeError::NoFreeName => Code::FileFailed,
-    };
-    ApiError::new(code, crate::cli::chain(&error))
-}
-
-fn report_dto(report: &Report) -> ReportDto {
-    let line = |peer: PeerAddress, field: &str, why: &str| ReportLineDto {
-        peer: Some(PeerDto::of(peer)),
-        place: None,
-        reason: format!("{field}: {why}"),
-    };
-    let mut dto = ReportDto { taken: report.peers.len(), ..ReportDto::default() };
-    for peer in &report.peers {
-        let address = peer.peer;
-        dto.assumed.extend(peer.assumed.iter().map(|assumed| line(address, assumed.field, assumed.rule)));
-        dto.dropped.extend(peer.dropped.iter().map(|dropped| line(address, dropped.field, dropped.reason)));
-    }
-    dto.refused.extend(report.refused.iter().map(|refused| ReportLineDto {
-        peer: refused.peer.map(PeerDto::of),
-        place: Some(refused.place.clone()),
-        reason: refused.reason.clone(),
-    }));
-    dto.lost_peers = report.lost_peers.iter().map(|peer| PeerDto::of(*peer)).collect();
-    dto.bounded()
+    let time: String = format::rfc3339(now).chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("bonds-{whose}-{}-{time}{ending}", format.as_str())
 }

@@ -1,7 +1,7 @@
 //! What is remembered of an adapter besides its bonds.
 
 use super::bond::UnixMillis;
-use super::details::{LocalIdentity, OpaqueItem};
+use super::details::{LocalIdentity, OPAQUE_ITEMS_MAX, OpaqueItem};
 
 /// How far an adapter may be kept. Set by the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -69,4 +69,64 @@ pub struct AdapterRecord {
     pub local_identity: Option<LocalIdentity>,
     /// Of formats that keep something of their own beside the bonds.
     pub opaque: Vec<OpaqueItem>,
+}
+
+impl AdapterRecord {
+    /// What an export carries: what holds wherever the adapter is plugged in, and not this host's own notes.
+    #[must_use]
+    pub fn portable(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            local_identity: self.local_identity.clone(),
+            opaque: self.opaque.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes from an import what is not known here yet; true when anything was taken. What is known
+    /// stays: it was seen on this adapter, or the user brought it in before.
+    pub fn complete(&mut self, local_identity: Option<&LocalIdentity>, opaque: &[OpaqueItem]) -> bool {
+        let before = (self.local_identity.is_some(), self.opaque.len());
+        if self.local_identity.is_none() {
+            self.local_identity = local_identity.cloned();
+        }
+        for item in opaque {
+            let known = |known: &OpaqueItem| (&known.format, &known.name) == (&item.format, &item.name);
+            if self.opaque.len() < OPAQUE_ITEMS_MAX && !self.opaque.iter().any(known) {
+                self.opaque.push(item.clone());
+            }
+        }
+        before != (self.local_identity.is_some(), self.opaque.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::bond::testing::irk;
+
+    #[test]
+    fn an_import_completes_a_record_and_changes_nothing_that_is_known() {
+        let item = |name: &str, value: u8| OpaqueItem {
+            format: "bluez".to_owned(),
+            name: name.to_owned(),
+            value: Zeroizing::new(vec![value]),
+        };
+        let identity = |seed| LocalIdentity { irk: irk(seed), privacy: None };
+        let mut record = AdapterRecord::default();
+        assert!(record.complete(Some(&identity(1)), &[item("General", 1)]));
+        assert!(!record.complete(Some(&identity(2)), &[item("General", 2)]));
+        assert!(record.complete(None, &[item("Other", 3)]));
+        assert!(record.local_identity == Some(identity(1)));
+        assert!(record.opaque == [item("General", 1), item("Other", 3)]);
+        assert!(!record.complete(None, &[]));
+    }
+
+    #[test]
+    fn what_belongs_to_this_host_is_not_portable() {
+        let record = AdapterRecord { mode: Some(Mode::Own), last_index: Some(3), ..AdapterRecord::default() };
+        assert_eq!(record.portable(), AdapterRecord::default());
+    }
 }

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
-use super::intake::{Draft, refuse};
+use super::draft::{Draft, refuse};
 use super::json::{self, Bad, Fields, Json};
 use super::report::{PeerReport, Report};
 use super::{

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{FormatOptions, Report, Tree};
+use super::{FormatError, FormatOptions, Input, Report, Tree};
 use crate::bond::{AdapterAddress, AdapterRecord, Bond, BondTable, PeerAddress, UnixMillis};
 
 /// The bonds of one adapter, to be written.
@@ -40,6 +40,24 @@ pub struct ExportOptions {
 pub enum Content {
     Document(Zeroizing<Vec<u8>>),
     Tree(Tree),
+}
+
+impl Content {
+    /// As one file, for a pipe or a seal.
+    pub fn as_file(&self) -> Result<Zeroizing<Vec<u8>>, FormatError> {
+        match self {
+            Self::Document(bytes) => Ok(bytes.clone()),
+            Self::Tree(_) => Err(FormatError::FolderOnly),
+        }
+    }
+
+    /// The same, to be read.
+    pub fn as_input(&self) -> Input<'_> {
+        match self {
+            Self::Document(bytes) => Input::Document(bytes),
+            Self::Tree(tree) => Input::Tree(tree),
+        }
+    }
 }
 
 /// An export, ready to be written.

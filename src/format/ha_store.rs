@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::draft::refuse;
 use super::habluetooth::{self, ENTRY_OCTETS_EXPECTED, EntryDto};
-use super::intake::refuse;
 use super::json::{self, Bad, Json};
 use super::{
     Codec, Content, ExportAdapter, ExportOptions, Exported, FOREIGN_OCTETS_MAX, FormatError, FormatId,

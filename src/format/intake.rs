@@ -1,113 +1,92 @@
-//! A bond while it is read from a file of another system, and where it goes when it is whole.
+//! What somebody hands over, whatever it is: a file or a folder, sealed or not, in a format that is named or has
+//! to be found out.
 
 use zeroize::Zeroizing;
 
-use super::check::{NamedPeer, PRIVATE_ADDRESS};
-use super::json::Bad;
-use super::report::{PeerReport, Refused, Report, parts};
-use super::{ImportedAdapter, UnusablePeer};
-use crate::bond::details::{OPAQUE_ITEM_OCTETS_MAX, OPAQUE_ITEMS_MAX, OPAQUE_NAME_OCTETS_MAX};
-use crate::bond::{
-    AdapterAddress, Bond, BondMetadata, Custody, Ltk, LtkSlot, OpaqueItem, PeerDetails, Source, UnixMillis,
+use super::sealed::{self, Openers, SealError};
+use super::tree::TREE_OCTETS_MAX;
+use super::{BONDKEEPER_OCTETS_MAX, Content, FormatError, FormatId, ImportOptions, Imported, detect, import};
+
+/// Longest file that is worth reading: the largest of any format, sealed. A folder in one file has 512 octets
+/// more for each of its files.
+pub const INTAKE_OCTETS_MAX: usize = sealed::sealed_octets_max(OPENED_OCTETS_MAX);
+
+/// Longest content of a sealed file.
+const OPENED_OCTETS_MAX: usize = {
+    let tree = TREE_OCTETS_MAX + 2 * 512 * super::tree::TREE_FILES_MAX;
+    if tree > BONDKEEPER_OCTETS_MAX { tree } else { BONDKEEPER_OCTETS_MAX }
 };
 
-/// See the module text.
-pub(super) struct Draft {
-    pub bond: Bond,
-    pub details: PeerDetails,
-    pub report: PeerReport,
-    private: Option<String>,
-    superseded: Vec<Ltk>,
+/// Why something was not taken in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IntakeError {
+    #[error("opening the sealed file")]
+    Seal(#[from] SealError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
 }
 
-impl Draft {
-    pub fn new(adapter: Option<AdapterAddress>, named: NamedPeer, now: UnixMillis) -> Self {
-        Self {
-            bond: Bond::new(named.peer, BondMetadata::new(Custody::Ours, Source::Imported, now)),
-            details: PeerDetails::default(),
-            report: PeerReport::new(adapter, named.peer),
-            private: named.private,
-            superseded: Vec::new(),
-        }
-    }
+/// Something that was read and can be imported.
+pub struct Intake {
+    pub format: FormatId,
+    pub was_sealed: bool,
+    content: Content,
+}
 
-    /// Lays the LTKs into the bond. A Secure Connections key stands before legacy ones, as it serves both
-    /// roles; of several for one place the last stands. What stands back is reported.
-    pub fn put_ltks(&mut self, ltks: impl IntoIterator<Item = Ltk>) {
-        let ltks: Vec<Ltk> = ltks.into_iter().collect();
-        let has_secure = ltks.iter().any(|ltk| ltk.slot() == LtkSlot::SecureConnections);
-        for ltk in ltks {
-            if has_secure && ltk.slot() != LtkSlot::SecureConnections {
-                let reason = "legacy and Secure Connections keys never stand together: the latter stands";
-                self.report.drop("ltk", reason);
-                self.superseded.push(ltk);
-            } else if let Some(older) = self.bond.put_ltk(ltk) {
-                self.report.drop("ltk", "several LTKs for one role: the last one of the file stands");
-                self.superseded.push(older);
+impl Intake {
+    /// Opens what is sealed and finds out the format, unless it is named.
+    pub fn new(content: Content, format: Option<FormatId>, openers: &Openers) -> Result<Self, IntakeError> {
+        let (content, was_sealed) = match content {
+            Content::Document(bytes) if sealed::is_sealed(&bytes) => {
+                let opened: Zeroizing<Vec<u8>> = sealed::open(&bytes, openers, OPENED_OCTETS_MAX)?;
+                (Content::Document(opened), true)
             }
-        }
+            content => (content, false),
+        };
+        let format = match format {
+            Some(format) => format,
+            None => detect(content.as_input())?,
+        };
+        Ok(Self { format, was_sealed, content })
     }
 
-    /// Keeps something that has no meaning here for the way back; what is too much is reported.
-    pub fn keep(&mut self, format: &str, name: String, value: Zeroizing<Vec<u8>>) {
-        if !keep(&mut self.details.opaque, format, name, value) {
-            self.report.drop("opaque", "more, or longer, than is kept of what has no meaning here");
-        }
-    }
-
-    /// Puts the bond where it belongs. `place` is where the file has it.
-    pub fn settle(
-        mut self,
-        place: impl FnOnce() -> String,
-        adapter: &mut ImportedAdapter,
-        report: &mut Report,
-    ) {
-        self.bond.metadata.details = self.details.boxed();
-        if !self.bond.has_keys() {
-            let address = self.private.unwrap_or_else(|| self.bond.peer.to_string());
-            report.notes.push(format!("{address} has no key in the file: there is no bond to take"));
-            return;
-        }
-        if let Some(address) = self.private {
-            let reason = PRIVATE_ADDRESS.to_owned();
-            report.notes.push(format!("{address}: {reason}"));
-            let assumed = self.report.assumed.iter();
-            report
-                .notes
-                .extend(assumed.map(|assumed| format!("{address}: {}: {}", assumed.field, assumed.rule)));
-            adapter.unusable.push(UnusablePeer { address, stand_in: self.bond, place: place(), reason });
-            return;
-        }
-        if adapter.bonds.iter().any(|earlier| earlier.peer == self.bond.peer) {
-            let reason = "the peer came before".to_owned();
-            report.refused.push(Refused { place: place(), peer: Some(self.bond.peer), reason });
-            return;
-        }
-        let peer = self.bond.peer;
-        adapter.superseded.extend(self.superseded.into_iter().map(|ltk| (peer, ltk)));
-        self.report.taken = parts(&self.bond);
-        report.peers.push(self.report);
-        adapter.bonds.push(self.bond);
+    /// Reads the bonds.
+    pub fn import(&self, options: &ImportOptions) -> Result<Imported, FormatError> {
+        import(self.format, self.content.as_input(), options)
     }
 }
 
-/// Adds an item to those that are kept; false where that would be too much.
-pub(super) fn keep(
-    items: &mut Vec<OpaqueItem>,
-    format: &str,
-    name: String,
-    value: Zeroizing<Vec<u8>>,
-) -> bool {
-    let fits = items.len() < OPAQUE_ITEMS_MAX
-        && name.len() <= OPAQUE_NAME_OCTETS_MAX
-        && value.len() <= OPAQUE_ITEM_OCTETS_MAX;
-    if fits {
-        items.push(OpaqueItem { format: format.to_owned(), name, value });
-    }
-    fits
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::sealed::{Form, Passphrase, SealFor};
 
-/// A record that cannot be taken, where all others may be.
-pub(super) fn refuse(report: &mut Report, bad: Bad) {
-    report.refused.push(Refused { place: bad.place, peer: None, reason: bad.reason });
+    fn document(bytes: &[u8]) -> Content {
+        Content::Document(Zeroizing::new(bytes.to_vec()))
+    }
+
+    #[test]
+    fn a_sealed_file_is_opened_and_its_format_found_inside() {
+        let clear = br#"[{"encryption_size":16,"value":""}]"#;
+        let passphrase = Passphrase::new("correct horse battery staple");
+        let sealed = sealed::seal(clear, &SealFor::Passphrase(passphrase.clone()), Form::Armored).unwrap();
+        let openers = Openers::of_passphrase(Some(passphrase));
+        let intake = Intake::new(document(&sealed), None, &openers).ok().unwrap();
+        assert_eq!((intake.format, intake.was_sealed), (FormatId::Habluetooth, true));
+        let intake = Intake::new(document(clear), None, &openers).ok().unwrap();
+        assert_eq!((intake.format, intake.was_sealed), (FormatId::Habluetooth, false));
+    }
+
+    #[test]
+    fn a_seal_within_a_seal_and_an_unknown_content_are_refused() {
+        let passphrase = Passphrase::new("correct horse battery staple");
+        let seal = |bytes: &[u8]| {
+            sealed::seal(bytes, &SealFor::Passphrase(passphrase.clone()), Form::Binary).unwrap()
+        };
+        let openers = Openers::of_passphrase(Some(passphrase.clone()));
+        for content in [seal(&seal(b"[]")), seal(b"?")] {
+            let refused = Intake::new(document(&content), None, &openers).err().unwrap();
+            assert_eq!(refused, IntakeError::Format(FormatError::Undetected(Vec::new())));
+        }
+    }
 }

@@ -4,12 +4,14 @@
 //! `format/`; none of them belongs here. Whoever builds the service hands in an [`Exchange`]. Its
 //! methods may block: they run on a thread for blocking work, and may outlive their request.
 
+use std::collections::BTreeMap;
+
 use crate::adapter::messages::ExportedBonds;
 use crate::api::ApiError;
 use crate::api::answers::ReportDto;
 use crate::api::bridge::FormatDto;
 use crate::api::request::{Deliver, FormatOptions, InlineInput, Seal};
-use crate::bond::{AdapterAddress, Bond, Source};
+use crate::bond::{AdapterAddress, Bond, LocalIdentity, OpaqueItem, Source};
 use crate::store::messages::Checkpoint;
 
 /// See the module text.
@@ -34,9 +36,10 @@ pub struct ExportOrder {
     pub format: String,
     pub options: FormatOptions,
     pub deliver: Deliver,
-    /// Never none where it is delivered over MQTT.
     pub seal: Option<Seal>,
     pub allow_loss: bool,
+    /// Only say what it would come to.
+    pub dry_run: bool,
 }
 
 /// What an export came to.
@@ -48,9 +51,10 @@ pub struct ExportOutcome {
     pub folder: Option<String>,
     /// For [`Deliver::Mqtt`]: sealed text, and nothing else.
     pub sealed: Option<String>,
+    pub is_sealed: bool,
     pub count: usize,
-    /// Of the file or text, in lower-case hexadecimal digits.
-    pub sha256: String,
+    /// Of the file or text, in lower-case hexadecimal digits; none for a dry run.
+    pub sha256: Option<String>,
     pub report: ReportDto,
 }
 
@@ -61,6 +65,9 @@ pub struct ImportOrder {
     /// None: found out by looking at the input.
     pub format: Option<String>,
     pub options: FormatOptions,
+    pub salvage: bool,
+    /// Adapters by the names that the input gives them.
+    pub adapters: BTreeMap<String, AdapterAddress>,
     /// The adapter that the request names, for formats that name none themselves.
     pub adapter: Option<AdapterAddress>,
 }
@@ -68,7 +75,7 @@ pub struct ImportOrder {
 /// Where it is read from.
 #[derive(Debug)]
 pub enum ImportFrom {
-    /// A bare name in the export folder.
+    /// A bare name of a file or folder in the export folder.
     File(String),
     Inline(InlineInput),
     /// A checkpoint's label.
@@ -88,4 +95,7 @@ pub struct ImportedBonds {
     /// None where the format does not say.
     pub adapter: Option<AdapterAddress>,
     pub bonds: Vec<Bond>,
+    /// The adapter's own, where the format carries it.
+    pub local_identity: Option<LocalIdentity>,
+    pub opaque: Vec<OpaqueItem>,
 }

@@ -188,7 +188,8 @@ fn answers() -> Vec<(&'static str, Answer)> {
         folder: Some("/share/bondkeeper".to_owned()),
         sealed: None,
         count: 2,
-        sha256: "ab".repeat(32),
+        is_sealed: false,
+        sha256: Some("ab".repeat(32)),
         report: report(),
     };
     let forgotten = ForgottenDto {

@@ -1,14 +1,21 @@
-//! The folder that exports are written to and imports are read from, which users and other programs
-//! share.
+//! Files and folders of bonds that users and other programs share: exports are written, imports read.
 //!
-//! Takes bare names only, never follows a link and never writes over a file.
+//! In the export folder, names are bare. No link is ever followed, nothing is written over unless that was
+//! asked for, and what is written is complete before it has its name.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+mod folder;
+mod scratch;
+
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use zeroize::Zeroizing;
+
+use crate::format::Content;
+use crate::format::tree::TreeError;
+use folder::{open_plain, read_bounded, read_tree};
+use scratch::Scratch;
 
 /// Longest name of a file, as common file systems have it, less room for a number.
 const NAME_OCTETS_MAX: usize = 200;
@@ -23,67 +30,87 @@ pub enum ExchangeError {
         "a file is named without a folder, by letters, digits, dots, dashes and underscores, and not by a dot first"
     )]
     Name,
-    #[error("there is no file {0:?} in the folder")]
+    #[error("there is no file {0:?}")]
     Missing(String),
-    #[error("{0:?} is a link or a folder and no plain file")]
+    #[error("{0:?} is a link or something else that is neither a plain file nor a folder")]
     NotAFile(String),
     #[error("{name:?} is longer than the {max} octets that are read")]
     TooLarge { name: String, max: usize },
+    #[error("reading the folder {name:?}")]
+    Tree { name: String, source: TreeError },
+    #[error("{0:?} is there already, and nothing is written over it")]
+    Taken(String),
     #[error("{NAMES_TRIED_MAX} files with this name are there already")]
     NoFreeName,
     #[error("{operation} {name:?} failed")]
     Io { operation: &'static str, name: String, source: io::Error },
 }
 
-/// Writes a file that only this user may read, whole or not at all, under the name given or, where
-/// that is taken, with a number added. Gives back the name.
-pub fn write_export(folder: &Path, name: &str, bytes: &[u8]) -> Result<String, ExchangeError> {
+/// Writes a file or folder that only this user may read, whole or not at all, under the name given or,
+/// where that is taken, with a number added. Gives back the name.
+pub fn write_export(folder: &Path, name: &str, content: &Content) -> Result<String, ExchangeError> {
     check_name(name)?;
-    let failed = |operation| {
-        let name = name.to_owned();
-        move |source| ExchangeError::Io { operation, name, source }
-    };
-    fs::create_dir_all(folder).map_err(failed("making the folder for"))?;
-    let scratch = folder.join(format!(".{name}.{}.new", std::process::id()));
-    let outcome = write_private(&scratch, bytes)
-        .map_err(failed("writing"))
-        .and_then(|()| place(folder, &scratch, name))
-        .and_then(|taken| sync(folder).map_err(failed("syncing")).map(|()| taken));
-    let _ = fs::remove_file(&scratch);
-    outcome
+    fs::create_dir_all(folder).map_err(failed("making the folder for", name))?;
+    let scratch = Scratch::write(&folder.join(name), content).map_err(failed("writing", name))?;
+    for number in 1..=NAMES_TRIED_MAX {
+        let wanted = numbered(name, number);
+        if scratch.place(&folder.join(&wanted)).map_err(failed("naming", &wanted))? {
+            drop(scratch);
+            sync(folder).map_err(failed("syncing", &wanted))?;
+            return Ok(wanted);
+        }
+    }
+    Err(ExchangeError::NoFreeName)
 }
 
-/// Reads a plain file of bounded length.
-pub fn read_import(
-    folder: &Path,
-    name: &str,
-    octets_max: usize,
-) -> Result<Zeroizing<Vec<u8>>, ExchangeError> {
+/// Writes a file or folder at a place of the user's choice, likewise. `replace`: over what is there.
+pub fn write_at(target: &Path, content: &Content, replace: bool) -> Result<(), ExchangeError> {
+    let name = target.display().to_string();
+    let scratch = Scratch::write(target, content).map_err(failed("writing", &name))?;
+    if replace {
+        scratch.replace(target).map_err(failed("replacing", &name))?;
+    } else if !scratch.place(target).map_err(failed("naming", &name))? {
+        return Err(ExchangeError::Taken(name));
+    }
+    drop(scratch);
+    sync(super::files::parent(target)).map_err(failed("syncing", &name))
+}
+
+/// Reads a plain file of bounded length, or a folder, in the export folder.
+pub fn read_import(folder: &Path, name: &str, octets_max: usize) -> Result<Content, ExchangeError> {
     check_name(name)?;
-    let failed = |source| ExchangeError::Io { operation: "reading", name: name.to_owned(), source };
-    // A link is refused by the open itself, a pipe does not hold it up.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(folder.join(name)) {
-        Ok(file) => file,
+    read(&folder.join(name), name, octets_max)
+}
+
+/// Reads what is at a place of the user's choice, who may have named it by a link.
+pub fn read_at(path: &Path, octets_max: usize) -> Result<Content, ExchangeError> {
+    let name = path.display().to_string();
+    let path = match path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ExchangeError::Missing(name)),
+        outcome => outcome.map_err(failed("reading", &name))?,
+    };
+    read(&path, &name, octets_max)
+}
+
+fn read(path: &Path, name: &str, octets_max: usize) -> Result<Content, ExchangeError> {
+    let not_a_file = || ExchangeError::NotAFile(name.to_owned());
+    match fs::symlink_metadata(path) {
+        Ok(kind) if kind.is_dir() => return read_tree(path, name).map(Content::Tree),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(ExchangeError::Missing(name.to_owned()));
         }
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
-            return Err(ExchangeError::NotAFile(name.to_owned()));
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(ExchangeError::NotAFile(name.to_owned()));
+        outcome => drop(outcome.map_err(failed("reading", name))?),
     }
-    let too_large = || ExchangeError::TooLarge { name: name.to_owned(), max: octets_max };
-    let size =
-        usize::try_from(metadata.len()).ok().filter(|size| *size <= octets_max).ok_or_else(too_large)?;
-    // One more than it should be, as the file may grow meanwhile.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
-    file.take(octets_max as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > octets_max { Err(too_large()) } else { Ok(bytes) }
+    let file = open_plain(path).map_err(failed("reading", name))?.ok_or_else(not_a_file)?;
+    let bytes: Option<Zeroizing<Vec<u8>>> =
+        read_bounded(file, octets_max).map_err(failed("reading", name))?;
+    let bytes = bytes.ok_or_else(|| ExchangeError::TooLarge { name: name.to_owned(), max: octets_max })?;
+    Ok(Content::Document(bytes))
+}
+
+fn failed(operation: &'static str, name: &str) -> impl Fn(io::Error) -> ExchangeError {
+    let name = name.to_owned();
+    move |source| ExchangeError::Io { operation, name: name.clone(), source }
 }
 
 fn check_name(name: &str) -> Result<(), ExchangeError> {
@@ -95,41 +122,12 @@ fn check_name(name: &str) -> Result<(), ExchangeError> {
     if fine { Ok(()) } else { Err(ExchangeError::Name) }
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // One of ours from a run that was cut off; a link that somebody put there is not followed.
-    super::files::missing_is_fine(fs::remove_file(path))?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Gives the finished file its name. A link fails where the name is taken, which a rename would not.
-fn place(folder: &Path, scratch: &Path, name: &str) -> Result<String, ExchangeError> {
-    for number in 1..=NAMES_TRIED_MAX {
-        let wanted = numbered(name, number);
-        let target = folder.join(&wanted);
-        let outcome = match fs::hard_link(scratch, &target) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            Ok(()) => Ok(()),
-            // A file system without links: reserve the name, then rename over the empty file.
-            Err(_) => match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&target) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Ok(_) => fs::rename(scratch, &target).inspect_err(|_| drop(fs::remove_file(&target))),
-                Err(error) => Err(error),
-            },
-        };
-        let failed = |source| ExchangeError::Io { operation: "naming", name: wanted.clone(), source };
-        return outcome.map_err(failed).map(|()| wanted.clone());
-    }
-    Err(ExchangeError::NoFreeName)
-}
-
+/// `bonds.json.age` → `bonds-2.json.age`
 fn numbered(name: &str, number: u32) -> String {
-    match name.rsplit_once('.') {
+    match name.split_once('.') {
         _ if number == 1 => name.to_owned(),
-        Some((stem, ending)) if !stem.is_empty() => format!("{stem}-{number}.{ending}"),
-        _ => format!("{name}-{number}"),
+        Some((stem, ending)) => format!("{stem}-{number}.{ending}"),
+        None => format!("{name}-{number}"),
     }
 }
 
@@ -140,19 +138,64 @@ fn sync(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Tree;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn document(bytes: &[u8]) -> Content {
+        Content::Document(Zeroizing::new(bytes.to_vec()))
+    }
+
+    fn tree(files: &[(&str, &[u8])]) -> Content {
+        let mut tree = Tree::default();
+        for (path, content) in files {
+            tree.insert(path, Zeroizing::new(content.to_vec())).unwrap();
+        }
+        Content::Tree(tree)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
 
     #[test]
     fn an_export_never_writes_over_a_file_and_is_private() {
         let folder = tempfile::tempdir().unwrap();
-        let write = |bytes: &[u8]| write_export(folder.path(), "bonds.json", bytes).unwrap();
+        let write = |bytes: &[u8]| write_export(folder.path(), "bonds.json", &document(bytes)).unwrap();
         assert_eq!(
             (write(b"1"), write(b"2"), write(b"3")),
             ("bonds.json".to_owned(), "bonds-2.json".to_owned(), "bonds-3.json".to_owned())
         );
         assert_eq!(fs::read(folder.path().join("bonds.json")).unwrap(), b"1");
-        let mode = fs::metadata(folder.path().join("bonds-2.json")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(mode(&folder.path().join("bonds-2.json")), 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "no scratch file stays");
+    }
+
+    #[test]
+    fn a_folder_is_written_whole_private_and_never_over_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |content: &[u8]| {
+            write_export(folder.path(), "bluez", &tree(&[("A/info", content), ("A/B/info", b"b")])).unwrap()
+        };
+        assert_eq!((write(b"1"), write(b"2")), ("bluez".to_owned(), "bluez-2".to_owned()));
+        assert_eq!(fs::read(folder.path().join("bluez/A/info")).unwrap(), b"1");
+        assert_eq!(mode(&folder.path().join("bluez/A/B")), 0o700);
+        assert_eq!(mode(&folder.path().join("bluez/A/B/info")), 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no scratch folder stays");
+    }
+
+    #[test]
+    fn what_is_at_a_chosen_place_stays_unless_it_is_to_be_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("out");
+        write_at(&place, &document(b"1"), false).unwrap();
+        assert!(matches!(write_at(&place, &document(b"2"), false), Err(ExchangeError::Taken(_))));
+        assert_eq!(fs::read(&place).unwrap(), b"1");
+        for content in [document(b"2"), tree(&[("a/b", b"3")]), tree(&[("a/c", b"4")]), document(b"5")] {
+            write_at(&place, &content, true).unwrap();
+        }
+        assert_eq!(fs::read(&place).unwrap(), b"5");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else stays");
+        assert!(write_at(&folder.path().join("none/out"), &document(b""), false).is_err());
     }
 
     #[test]
@@ -161,17 +204,21 @@ mod tests {
         let victim = folder.path().join("victim");
         fs::write(&victim, b"precious").unwrap();
         std::os::unix::fs::symlink(&victim, folder.path().join("bonds.json")).unwrap();
-        assert_eq!(write_export(folder.path(), "bonds.json", b"x").unwrap(), "bonds-2.json");
+        assert_eq!(write_export(folder.path(), "bonds.json", &document(b"x")).unwrap(), "bonds-2.json");
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
     }
 
     #[test]
     fn only_bare_names_are_taken() {
         let folder = tempfile::tempdir().unwrap();
+        let empty = document(b"");
         for name in ["", ".", "..", ".hidden", "../x", "a/b", "/etc/passwd", "a\0b", "a b", &"x".repeat(201)]
         {
             assert!(matches!(read_import(folder.path(), name, 10), Err(ExchangeError::Name)), "{name:?}");
-            assert!(matches!(write_export(folder.path(), name, b""), Err(ExchangeError::Name)), "{name:?}");
+            assert!(
+                matches!(write_export(folder.path(), name, &empty), Err(ExchangeError::Name)),
+                "{name:?}"
+            );
         }
     }
 
@@ -180,13 +227,39 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::write(path("ten"), b"0123456789").unwrap();
-        fs::create_dir(path("folder")).unwrap();
         std::os::unix::fs::symlink(path("ten"), path("link")).unwrap();
         let read = |name, max| read_import(folder.path(), name, max);
-        assert_eq!(&**read("ten", 10).unwrap(), b"0123456789");
+        let Ok(Content::Document(bytes)) = read("ten", 10) else { panic!("not read") };
+        assert_eq!(&**bytes, b"0123456789");
         assert!(matches!(read("ten", 9), Err(ExchangeError::TooLarge { max: 9, .. })));
         assert!(matches!(read("link", 10), Err(ExchangeError::NotAFile(_))));
-        assert!(matches!(read("folder", 10), Err(ExchangeError::NotAFile(_))));
         assert!(matches!(read("none", 10), Err(ExchangeError::Missing(_))));
+        assert!(read_at(&path("link"), 10).is_ok(), "a place of the user's choice may be a link");
+        assert!(matches!(read_at(&path("none"), 10), Err(ExchangeError::Missing(_))));
+        assert!(matches!(read_at(Path::new("/dev/null"), 10), Err(ExchangeError::NotAFile(_))));
+    }
+
+    #[test]
+    fn a_folder_is_read_without_links_and_without_what_no_format_can_mean() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join("in").join(name);
+        fs::create_dir_all(path("A/B/c/d/e")).unwrap();
+        for name in ["A/B/info", "A/back\\slash", "A/B/c/d/e/deep", "secret"] {
+            fs::write(path(name), b"x").unwrap();
+        }
+        std::os::unix::fs::symlink(path("secret"), path("A/link")).unwrap();
+        std::os::unix::fs::symlink(path("A"), path("folder-link")).unwrap();
+        let Ok(Content::Tree(tree)) = read_import(folder.path(), "in", 10) else { panic!("not read") };
+        let paths: Vec<&str> = tree.files().map(|(path, _)| path).collect();
+        assert_eq!(paths, ["A/B/info", "secret"]);
+    }
+
+    #[test]
+    fn a_folder_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let big = fs::File::create(folder.path().join("big")).unwrap();
+        big.set_len(crate::format::tree::TREE_OCTETS_MAX as u64 + 1).unwrap();
+        let refused = read_at(folder.path(), 10);
+        assert!(matches!(refused, Err(ExchangeError::Tree { source: TreeError::TooLarge, .. })));
     }
 }

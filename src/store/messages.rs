@@ -1,5 +1,6 @@
 //! What the store is told and asked, and what it tells.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
@@ -37,8 +38,8 @@ pub struct DropAdapter {
 pub struct SaveCheckpoint {
     pub adapter: AdapterAddress,
     pub table: Arc<BondTable>,
-    /// Why it is taken: `before_forget`, `before_restore`, …
-    pub reason: &'static str,
+    /// Why it is taken: `before_forget`, `before_restore`, …, or the words of whoever asked for it.
+    pub reason: Cow<'static, str>,
 }
 
 /// A copy that was kept aside.

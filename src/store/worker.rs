@@ -46,7 +46,7 @@ pub(super) enum Job {
     SaveCheckpoint {
         adapter: AdapterAddress,
         table: std::sync::Arc<BondTable>,
-        reason: &'static str,
+        reason: std::borrow::Cow<'static, str>,
         now: UnixMillis,
         reply: Reply<Checkpoint>,
     },
@@ -113,7 +113,7 @@ fn perform(engine: &mut Engine, job: Job) {
         Job::Drop { adapter, reply } => drop(reply.send(engine.drop_adapter(adapter))),
         Job::SaveCheckpoint { adapter, table, reason, now, reply } => {
             let held = Held { table, record: engine.record(adapter) };
-            drop(reply.send(engine.save_checkpoint(adapter, &held, reason, now)));
+            drop(reply.send(engine.save_checkpoint(adapter, &held, &reason, now)));
         }
         Job::ListCheckpoints { adapter, reply } => drop(reply.send(engine.list_checkpoints(adapter))),
         Job::ReadCheckpoint { label, reply } => drop(reply.send(engine.read_checkpoint(&label))),

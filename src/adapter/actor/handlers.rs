@@ -123,7 +123,7 @@ impl Handler<ExportBonds> for AdapterActor {
     fn handle(&mut self, _: ExportBonds, _: &mut Context<Self>) -> Self::Result {
         MessageResult(ExportedBonds {
             adapter: self.address,
-            name: self.machine.record().name.clone(),
+            record: self.machine.record().portable(),
             table: Arc::new(self.machine.table().clone()),
         })
     }

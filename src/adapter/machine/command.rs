@@ -12,6 +12,7 @@ use crate::adapter::messages::{
     CommandError, ForgetBond, ForgetReport, KernelSide, KernelSideState, Restore, RestoreReport,
 };
 use crate::bond::plan::{PlanFacts, RestorePlan, plan_restore};
+use crate::bond::{LocalIdentity, OpaqueItem};
 use crate::store::messages::{Checkpoint, StoreFault};
 
 /// Longest that a command may take: a slow SD card's commit and every load command's own deadline fit.
@@ -24,6 +25,9 @@ enum Work {
         plan: Box<RestorePlan>,
         report: RestoreReport,
         generation: u64,
+        /// What the input knows of the adapter itself.
+        local_identity: Option<LocalIdentity>,
+        opaque: Vec<OpaqueItem>,
     },
     /// `transports`: what is still to be unpaired, true for BR/EDR. A dual-mode peer needs both.
     Forget {
@@ -88,7 +92,13 @@ impl AdapterMachine {
         let destructive = !plan.lost.is_empty() || !plan.replaced.is_empty();
         self.command = Some(PendingCommand {
             id,
-            work: Work::Restore { plan: Box::new(plan), report, generation: self.table.generation() },
+            work: Work::Restore {
+                plan: Box::new(plan),
+                report,
+                generation: self.table.generation(),
+                local_identity: request.local_identity,
+                opaque: request.opaque,
+            },
             step: Step::Checkpoint,
             deadline: now.instant + COMMAND_DEADLINE,
         });
@@ -174,7 +184,7 @@ impl AdapterMachine {
         let Some(mut command) = self.command.take() else { return };
         let before = self.table.generation();
         match &mut command.work {
-            Work::Restore { plan, report, generation } => {
+            Work::Restore { plan, report, generation, local_identity, opaque } => {
                 report.checkpoint = label;
                 // A pairing came in while the checkpoint was written.
                 if *generation != before {
@@ -182,6 +192,9 @@ impl AdapterMachine {
                 }
                 if let Err(full) = plan.apply(&mut self.table) {
                     return self.reply(command.id, Reply::Restore(Err(CommandError::TableFull(full))));
+                }
+                if self.record.complete(local_identity.as_ref(), opaque) {
+                    self.outputs.push_back(Output::SaveRecord(self.record.clone()));
                 }
                 if !plan.is_empty() {
                     let (added, replaced, lost) =

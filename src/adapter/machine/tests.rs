@@ -155,6 +155,8 @@ impl Rig {
 
     fn restore(&mut self, bonds: Vec<Bond>, mode: RestoreMode, plan_id: Option<String>) {
         let request = Restore {
+            local_identity: None,
+            opaque: Vec::new(),
             bonds,
             source: Source::Restored,
             mode,

@@ -13,7 +13,7 @@ use crate::bond::table::BONDS_PER_ADAPTER_MAX;
 use crate::bond::{
     AdapterAddress, Csrk, EncryptionSize, KeyMaterial, KeyType, LocalIdentity, Ltk, PeerAddressType, Role,
 };
-use crate::format::intake::{Draft, keep};
+use crate::format::draft::{Draft, keep};
 use crate::format::json::{self, Bad, Json};
 use crate::format::{
     FOREIGN_OCTETS_MAX, FormatError, FormatId, ImportOptions, Imported, ImportedAdapter, Input, Refused,

@@ -9,7 +9,7 @@ use crate::bond::{
     LinkKeyType, Ltk, PeerAddressType, Role, RolePreference, ServiceUuid, UnixMillis,
 };
 use crate::format::check::{self, NamedPeer};
-use crate::format::intake::Draft;
+use crate::format::draft::Draft;
 use crate::format::json::{Bad, Fields, Json};
 use crate::format::report::PeerReport;
 

@@ -7,7 +7,7 @@ use super::{BOND_RECORD, CODEC, HOST_RECORD, is_bond, is_host, is_store};
 use crate::bond::table::BONDS_PER_ADAPTER_MAX;
 use crate::bond::{AdapterAddress, LocalIdentity, PeerAddressType};
 use crate::format::check;
-use crate::format::intake::{keep, refuse};
+use crate::format::draft::{keep, refuse};
 use crate::format::json::{self, Bad, Json};
 use crate::format::{
     FOREIGN_OCTETS_MAX, FormatError, FormatId, ImportOptions, Imported, ImportedAdapter, Input,

@@ -6,6 +6,7 @@
 mod bonds;
 mod transfer;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +88,7 @@ impl Dispatcher {
             Request::ForgetBond(forget) => self.forget_bond(forget).await,
             Request::Reload { adapter } => self.reload(adapter).await,
             Request::ListCheckpoints { adapter } => self.list_checkpoints(adapter).await,
-            Request::CreateCheckpoint { adapter } => self.create_checkpoint(adapter).await,
+            Request::CreateCheckpoint { adapter, label } => self.create_checkpoint(adapter, label).await,
             Request::SetMode { adapter, mode } => self.set_mode(adapter, mode).await,
             Request::ForgetAdapter { adapter } => self.forget_adapter(adapter).await,
             Request::SetLogLevel(level) => self.set_log_level(level),
@@ -116,11 +117,17 @@ impl Dispatcher {
         Ok(Answer::Checkpoints(CheckpointsDto::of(checkpoints.iter().map(render::checkpoint))))
     }
 
-    async fn create_checkpoint(&self, adapter: Option<AdapterAddress>) -> Carried<Answer> {
+    async fn create_checkpoint(
+        &self,
+        adapter: Option<AdapterAddress>,
+        label: Option<String>,
+    ) -> Carried<Answer> {
+        let reason = label.map_or(Cow::Borrowed(REQUESTED), Cow::Owned);
         let mut checkpoints = Vec::new();
         for handle in self.one_or_all(adapter)? {
             let exported = ask(&handle.export, crate::adapter::messages::ExportBonds).await?;
-            let order = SaveCheckpoint { adapter: handle.address, table: exported.table, reason: REQUESTED };
+            let order =
+                SaveCheckpoint { adapter: handle.address, table: exported.table, reason: reason.clone() };
             let saved = ask(&self.services.save_checkpoint, order).await?;
             checkpoints.push(saved.map_err(|fault| render::store_fault(&fault))?);
         }

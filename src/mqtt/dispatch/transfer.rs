@@ -38,6 +38,7 @@ impl Dispatcher {
             deliver: export.deliver,
             seal: export.seal,
             allow_loss: export.allow_loss,
+            dry_run: export.dry_run,
         };
         let outcome = self.exchange(move |exchange| exchange.export(order)).await?;
         Ok(Answer::Exported(ExportedDto {
@@ -45,6 +46,7 @@ impl Dispatcher {
             file: outcome.file,
             folder: outcome.folder,
             sealed: outcome.sealed,
+            is_sealed: outcome.is_sealed,
             count: outcome.count,
             sha256: outcome.sha256,
             report: outcome.report.bounded(),
@@ -52,9 +54,8 @@ impl Dispatcher {
     }
 
     pub(super) async fn restore_bonds(&self, restore: RestoreBonds) -> Carried<Answer> {
-        let RestoreBonds { adapter, from, format, options, mode, dry_run, plan_id, allow_adapter_mismatch } =
-            restore;
-        let from = match from {
+        let RestoreBonds { adapter, mode, dry_run, plan_id, allow_adapter_mismatch, .. } = restore;
+        let from = match restore.from {
             RestoreFrom::File(name) => ImportFrom::File(name),
             RestoreFrom::Inline(input) => ImportFrom::Inline(input),
             RestoreFrom::Checkpoint(label) => ImportFrom::Checkpoint(label),
@@ -64,7 +65,8 @@ impl Dispatcher {
                 return self.restore_stored(self.adapter(adapter)?, mode.as_str(), dry_run).await;
             }
         };
-        let order = ImportOrder { from, format, options, adapter };
+        let RestoreBonds { format, options, adapters, salvage, .. } = restore;
+        let order = ImportOrder { from, format, options, salvage, adapters, adapter };
         let outcome = self.exchange(move |exchange| exchange.import(order)).await?;
         let (target, input) = choose(adapter, outcome.adapters)?;
         check_refused(&input, &outcome.report, mode, dry_run || plan_id.is_some())?;
@@ -74,8 +76,17 @@ impl Dispatcher {
         if adapter_mismatch && !allow_adapter_mismatch && !dry_run {
             return Err(mismatch(target, input.adapter));
         }
-        let command =
-            Restore { bonds: input.bonds, source: outcome.source, mode, dry_run, plan_id, adapter_mismatch };
+        let command = Restore {
+            bonds: input.bonds,
+            // Of another adapter it would make this one recognisable as that one.
+            local_identity: input.local_identity.filter(|_| !adapter_mismatch),
+            opaque: if adapter_mismatch { Vec::new() } else { input.opaque },
+            source: outcome.source,
+            mode,
+            dry_run,
+            plan_id,
+            adapter_mismatch,
+        };
         let report = ask(&handle.restore, command).await?.map_err(|error| render::command_error(&error))?;
         Ok(Answer::Restored(Box::new(render::restore(target, mode, &report, Some(outcome.report)))))
     }

@@ -17,8 +17,8 @@ use crate::api::{ApiError, Code};
 use crate::bond::plan::Hazard;
 use crate::bond::testing::{irk, legacy_ltk, material, peer, secure_bond};
 use crate::bond::{
-    AdapterAddress, Bond, BondTable, ConnectionParameters, Csrk, FingerprintKey, Health, LinkKey,
-    LinkKeyType, Mode, Role, Source, UnixMillis,
+    AdapterAddress, AdapterRecord, Bond, BondTable, ConnectionParameters, Csrk, FingerprintKey, Health,
+    LinkKey, LinkKeyType, Mode, Role, Source, UnixMillis,
 };
 use crate::mqtt::exchange::{
     Exchange, ExportOrder, ExportOutcome, ImportOrder, ImportOutcome, ImportedBonds,
@@ -199,7 +199,7 @@ impl Handler<ExportBonds> for FakeAdapter {
     fn handle(&mut self, _: ExportBonds, _: &mut Self::Context) -> Self::Result {
         MessageResult(ExportedBonds {
             adapter: self.address,
-            name: None,
+            record: AdapterRecord::default(),
             table: Arc::new(self.table.clone()),
         })
     }
@@ -332,8 +332,9 @@ impl Exchange for FakeExchange {
             file: Some("bonds-1.json".to_owned()),
             folder: Some("/share/bondkeeper".to_owned()),
             sealed: None,
+            is_sealed: false,
             count: order.adapters.iter().map(|exported| exported.table.len()).sum(),
-            sha256: "ab".repeat(32),
+            sha256: Some("ab".repeat(32)),
             report: ReportDto { taken: 1, ..ReportDto::default() },
         })
     }
@@ -341,7 +342,13 @@ impl Exchange for FakeExchange {
     fn import(&self, order: ImportOrder) -> Result<ImportOutcome, ApiError> {
         self.asked.lock().unwrap().push(format!("import {:?}", order.from));
         let input = self.input.lock().unwrap().clone();
-        let adapters = input.into_iter().map(|(adapter, bonds)| ImportedBonds { adapter, bonds }).collect();
+        let adapters = input.into_iter().map(|(adapter, bonds)| ImportedBonds {
+            adapter,
+            bonds,
+            local_identity: None,
+            opaque: Vec::new(),
+        });
+        let adapters = adapters.collect();
         Ok(ImportOutcome { adapters, source: Source::Imported, report: report() })
     }
 

@@ -177,8 +177,10 @@ async fn keep_aside(
     adapter: crate::bond::AdapterAddress,
     table: Arc<crate::bond::BondTable>,
 ) -> Result<String, CommandError> {
-    let saved =
-        ports.save_checkpoint.send(SaveCheckpoint { adapter, table, reason: "before_adapter_forget" }).await;
+    let saved = ports
+        .save_checkpoint
+        .send(SaveCheckpoint { adapter, table, reason: "before_adapter_forget".into() })
+        .await;
     let saved = saved.unwrap_or(Err(StoreFault::ShuttingDown));
     saved.map(|checkpoint| checkpoint.label).map_err(CommandError::Store)
 }

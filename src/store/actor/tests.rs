@@ -194,7 +194,7 @@ async fn draining_flushes_past_the_debounce_writes_snapshots_and_lets_the_folder
     }
     assert_eq!(running.ask(Drain).await, Err(StoreFault::ShuttingDown));
     let checkpoint =
-        SaveCheckpoint { adapter: adapter(ADAPTER), table: table_of(1).into(), reason: "manual" };
+        SaveCheckpoint { adapter: adapter(ADAPTER), table: table_of(1).into(), reason: "manual".into() };
     assert_eq!(running.ask(checkpoint).await, Err(StoreFault::ShuttingDown));
 
     let again = start(folder.path(), Files::default());
@@ -314,7 +314,7 @@ async fn a_checkpoint_is_kept_listed_and_read() {
     let folder = tempfile::tempdir().unwrap();
     let running = start(folder.path(), Files::default());
     let table: Arc<BondTable> = table_of(2).into();
-    let save = SaveCheckpoint { adapter: adapter(ADAPTER), table, reason: "before_forget" };
+    let save = SaveCheckpoint { adapter: adapter(ADAPTER), table, reason: "before_forget".into() };
     let saved = running.ask(save).await.unwrap();
     assert_eq!((saved.bond_count, saved.generation, saved.at), (2, 2, UnixMillis(2)));
     assert_eq!(running.ask(ListCheckpoints { adapter: None }).await, Ok(vec![saved.clone()]));
