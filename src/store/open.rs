@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::engine::{COPY, DAMAGED_PREFIX, DATABASE, Engine, Predecessor, finish_swap, put_copy_back};
-use super::files::{Files, copy_folder, fault, make_private};
+use super::files::{Files, copy_folder, fault, make_private, parent};
 use super::lock::{Lock, LockError};
 use super::messages::{StoreFault, StoreState, StoredAdapter};
 use super::settle::{DatabaseSide, Settled, settle};
@@ -164,6 +164,10 @@ fn state(verdict: &Verdict, failing: Option<StoreFault>) -> StoreState {
 /// Whatever of the folder is ours has the modes of keys. A read-only disk is found out later.
 fn prepare(files: &Files, folder: &Path) -> io::Result<()> {
     let made = if folder.is_dir() { make_private(folder) } else { files.make_folder(folder) };
+    // The name of one that is there may never have been synced: the start that made it was cut off.
+    if let Err(error) = files.sync_folder(parent(folder)) {
+        tracing::warn!(%error, "the folder that holds the store's folder could not be synced");
+    }
     match made {
         Err(error) if fault(&error, "") == StoreFault::ReadOnly && folder.is_dir() => Ok(()),
         made => made,
@@ -256,6 +260,10 @@ pub(super) fn judge(
         Answer::Refused(refusal) => verdict.problems.push(format!("{refusal}: restored from the snapshots")),
         Answer::Open(..) if headless => {
             verdict.problems.push("the database had lost its beginning".to_owned())
+        }
+        Answer::Open(_, contents) if !contents.is_synced => {
+            verdict.problems.push("the database could be read and not be synced".to_owned());
+            verdict.database_is_good = false;
         }
         Answer::Missing | Answer::Open(..) => {}
     }

@@ -77,6 +77,8 @@ pub(super) struct Found {
 pub(super) struct Contents {
     /// The header is there; without it the database has lost its beginning.
     pub has_header: bool,
+    /// It is on the disk, not only readable.
+    pub is_synced: bool,
     pub adapters: BTreeMap<AdapterAddress, Found>,
 }
 
@@ -133,8 +135,13 @@ impl Database {
         Ok(())
     }
 
-    /// Writes what is different and makes it last. After an error nothing of this database is to be
-    /// trusted.
+    /// It has a tree of this adapter.
+    pub fn knows(&self, adapter: AdapterAddress) -> bool {
+        self.trees.contains_key(&adapter)
+    }
+
+    /// Writes what is different, of adapters that it knows, and makes it last. After an error nothing of
+    /// this database is to be trusted.
     pub fn commit(&mut self, changed: &[(AdapterAddress, Held)]) -> Result<(), EngineError> {
         self.files.step(Step::Database, &self.path)?;
         let write = || {
@@ -179,6 +186,8 @@ impl Database {
             let (key, value) = entry?;
             read_meta(&mut contents, &key, &value);
         }
+        // What is there may be in the system's memory only: whoever wrote it was killed before the sync.
+        contents.is_synced = database.sync_file().is_ok();
         Ok((database, contents))
     }
 
@@ -229,9 +238,12 @@ impl Database {
 
     fn sync(&self) -> Result<(), EngineError> {
         self.db.flush()?;
+        Ok(self.sync_file()?)
+    }
+
+    fn sync_file(&self) -> io::Result<()> {
         self.files.step(Step::SyncDatabase, &self.path)?;
-        self.file.sync_data()?;
-        Ok(())
+        self.file.sync_data()
     }
 }
 

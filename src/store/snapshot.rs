@@ -125,7 +125,6 @@ pub(super) fn replace(
     let folder = store.join(FOLDER);
     if !folder.is_dir() {
         files.make_folder(&folder)?;
-        files.sync_folder(store)?;
     }
     let current = path_of(store, adapter);
     let new = with_ending(&current, "new");
