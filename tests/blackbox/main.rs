@@ -8,7 +8,6 @@ mod broker;
 mod brokers;
 mod contract;
 mod discovery;
-mod durability;
 mod habluetooth;
 mod kernel_faults;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
