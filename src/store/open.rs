@@ -68,16 +68,20 @@ pub(super) fn open(folder: &Path, files: Files, now: UnixMillis) -> Result<Opene
     prepare(&files, folder).map_err(unusable)?;
     let lock = Lock::take(folder).map_err(|error| match error {
         LockError::Taken(pid) => OpenError::Locked { path: folder.to_owned(), pid },
-        LockError::Io(source) => unusable(source),
+        LockError::Io(source) => OpenError::Folder { path: super::lock::path(folder), source },
     })?;
     remove_scratch(folder);
     if let Err(error) = finish_swap(&files, folder).and_then(|()| snapshot::remove_litter(&files, folder)) {
         tracing::warn!(%error, "left-overs of an earlier run could not be removed");
     }
-    let snapshots = snapshot::read_all(folder).map_err(unusable)?;
+    let (snapshots, unread) = match snapshot::read_all(folder) {
+        Ok(snapshots) => (snapshots, None),
+        Err(error) => (BTreeMap::new(), Some(error)),
+    };
     keep_copy(folder);
     let answer = ask_database(&files, folder);
-    let verdict = match judge(&answer, &snapshots) {
+    let judged = judge(&answer, &snapshots).and_then(|verdict| without_snapshots(verdict, unread.as_ref()));
+    let verdict = match judged {
         Ok(verdict) => verdict,
         Err(detail) => {
             if let Answer::Open(database, _) = answer {
@@ -99,7 +103,24 @@ pub(super) fn open(folder: &Path, files: Files, now: UnixMillis) -> Result<Opene
         lock: Some(lock),
     };
     let fresh = matches!(answer, Answer::Missing);
+    if unread.is_some()
+        && let Err(error) = snapshot::put_folder_aside(&engine.files, folder, now)
+    {
+        tracing::warn!(%error, "the folder of the snapshots could not be put aside");
+    }
     Ok(finish(engine, answer, verdict, &snapshots, if fresh { None } else { Some(now) }))
+}
+
+/// The folder of the snapshots could not be read: a database that lacks nothing is enough; what one that
+/// does lacks may be in there.
+fn without_snapshots(mut verdict: Verdict, unread: Option<&io::Error>) -> Result<Verdict, String> {
+    if let Some(error) = unread {
+        verdict.problems.push(format!("the folder of the snapshots could not be read: {error}"));
+        if !verdict.database_is_good {
+            return Err(verdict.problems.join("; "));
+        }
+    }
+    Ok(verdict)
 }
 
 /// Puts what is to be served in place, as far as the disk allows.

@@ -174,6 +174,13 @@ pub(super) fn put_aside(
     files.rename(&path, &with_ending(&path, DAMAGED))
 }
 
+/// Takes a folder that cannot be read out of the way, so that new snapshots can be written.
+pub(super) fn put_folder_aside(files: &Files, store: &Path, at: UnixMillis) -> io::Result<()> {
+    let folder = store.join(FOLDER);
+    files.rename(&folder, &with_ending(&folder, &format!("{DAMAGED}-{}", at.0)))?;
+    files.sync_folder(store)
+}
+
 /// One of an adapter's two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
