@@ -9,6 +9,7 @@
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/broker.rs"]
 mod broker;
+mod damage;
 mod disk;
 mod failing;
 mod interpose;
