@@ -101,6 +101,8 @@ fi
 if wants blackbox; then
   say "the service as a process, over Mosquitto, on a simulated kernel"
   cargo test --quiet --test blackbox
+  say "the service on disks, brokers and kernels that fail it"
+  cargo test --quiet --test faults
 fi
 
 if wants image; then

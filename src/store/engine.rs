@@ -58,16 +58,20 @@ pub(super) struct Engine {
 impl Engine {
     /// Makes the newest state of some adapters durable. On success everything that was given before is
     /// durable too.
+    ///
+    /// An adapter that the database does not know yet comes with a new database: its tree and what fills
+    /// it are two entries of the engine's log, and a power cut between them leaves a tree that looks
+    /// like one that has lost everything.
     pub fn commit(&mut self, changed: Vec<(AdapterAddress, Held)>) -> Result<(), StoreFault> {
         for (adapter, held) in &changed {
             self.held.insert(*adapter, held.clone());
         }
         match &mut self.database {
-            Some(database) => {
+            Some(database) if changed.iter().all(|(adapter, _)| database.knows(*adapter)) => {
                 let outcome = database.commit(&changed);
                 self.settled(outcome)
             }
-            None => self.rebuild(),
+            _ => self.rebuild(),
         }
     }
 
@@ -150,7 +154,7 @@ impl Engine {
                 let found = contents.adapters.get(adapter);
                 found.is_some_and(|found| found.intact && found.table.generation() == held.table.generation())
             };
-            if contents.has_header && self.held.iter().all(holds) {
+            if contents.has_header && contents.is_synced && self.held.iter().all(holds) {
                 self.database = Some(database);
                 return Ok(());
             }

@@ -99,7 +99,8 @@ fn read(path: &Path, name: &str, octets_max: usize) -> Result<Content, ExchangeE
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(ExchangeError::Missing(name.to_owned()));
         }
-        outcome => drop(outcome.map_err(failed("reading", name))?),
+        Err(error) => return Err(failed("reading", name)(error)),
+        Ok(_) => {}
     }
     let file = open_plain(path).map_err(failed("reading", name))?.ok_or_else(not_a_file)?;
     let bytes: Option<Zeroizing<Vec<u8>>> =

@@ -99,11 +99,14 @@ impl Files {
         File::open(path)?.sync_all()
     }
 
-    /// Makes a folder where there is none.
+    /// Makes a folder where there is none, and those that it stands in, to last.
     pub fn make_folder(&self, path: &Path) -> io::Result<()> {
         self.step(Step::Write, path)?;
+        let missing: Vec<_> = path.ancestors().take_while(|folder| !folder.exists()).collect();
         DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)?;
-        make_private(path)
+        make_private(path)?;
+        // Whatever is synced inside is lost with the folder's own name.
+        missing.iter().rev().try_for_each(|folder| self.sync_folder(parent(folder)))
     }
 }
 
@@ -169,7 +172,7 @@ pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
 }
 
 pub(super) fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("."))
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 pub(super) fn missing_is_fine(outcome: io::Result<()>) -> io::Result<()> {

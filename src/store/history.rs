@@ -49,7 +49,7 @@ pub(super) fn save(
     let folder = store.join(FOLDER);
     let failed = |error: io::Error| fault(&error, "a checkpoint");
     if !folder.is_dir() {
-        files.make_folder(&folder).and_then(|()| files.sync_folder(store)).map_err(failed)?;
+        files.make_folder(&folder).map_err(failed)?;
     }
     let reason = plain(reason);
     let label = free_label(&folder, &format!("{}-{reason}", head(adapter, now))).map_err(failed)?;

@@ -2,11 +2,16 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::files::private;
 
 const NAME: &str = "lock";
+
+/// Where it lies.
+pub(super) fn path(folder: &Path) -> PathBuf {
+    folder.join(NAME)
+}
 
 /// Longest process id that is read back.
 const PID_DIGITS_MAX: u64 = 10;
@@ -25,7 +30,7 @@ pub(super) enum LockError {
 impl Lock {
     /// Takes the lock or says at once who has it.
     pub fn take(folder: &Path) -> Result<Self, LockError> {
-        let path = folder.join(NAME);
+        let path = path(folder);
         let file = match private().read(true).truncate(false).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 match OpenOptions::new().read(true).open(&path) {

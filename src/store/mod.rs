@@ -37,6 +37,7 @@ mod sled;
 mod snapshot;
 #[cfg(test)]
 mod testing;
+mod watchdog;
 mod worker;
 
 use std::path::Path;

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::engine::{COPY, DAMAGED_PREFIX, DATABASE, Engine, Predecessor, finish_swap, put_copy_back};
-use super::files::{Files, copy_folder, fault, make_private};
+use super::files::{Files, copy_folder, fault, make_private, parent};
 use super::lock::{Lock, LockError};
 use super::messages::{StoreFault, StoreState, StoredAdapter};
 use super::settle::{DatabaseSide, Settled, settle};
@@ -68,16 +68,20 @@ pub(super) fn open(folder: &Path, files: Files, now: UnixMillis) -> Result<Opene
     prepare(&files, folder).map_err(unusable)?;
     let lock = Lock::take(folder).map_err(|error| match error {
         LockError::Taken(pid) => OpenError::Locked { path: folder.to_owned(), pid },
-        LockError::Io(source) => unusable(source),
+        LockError::Io(source) => OpenError::Folder { path: super::lock::path(folder), source },
     })?;
     remove_scratch(folder);
     if let Err(error) = finish_swap(&files, folder).and_then(|()| snapshot::remove_litter(&files, folder)) {
         tracing::warn!(%error, "left-overs of an earlier run could not be removed");
     }
-    let snapshots = snapshot::read_all(folder).map_err(unusable)?;
+    let (snapshots, unread) = match snapshot::read_all(folder) {
+        Ok(snapshots) => (snapshots, None),
+        Err(error) => (BTreeMap::new(), Some(error)),
+    };
     keep_copy(folder);
     let answer = ask_database(&files, folder);
-    let verdict = match judge(&answer, &snapshots) {
+    let judged = judge(&answer, &snapshots).and_then(|verdict| without_snapshots(verdict, unread.as_ref()));
+    let verdict = match judged {
         Ok(verdict) => verdict,
         Err(detail) => {
             if let Answer::Open(database, _) = answer {
@@ -99,7 +103,24 @@ pub(super) fn open(folder: &Path, files: Files, now: UnixMillis) -> Result<Opene
         lock: Some(lock),
     };
     let fresh = matches!(answer, Answer::Missing);
+    if unread.is_some()
+        && let Err(error) = snapshot::put_folder_aside(&engine.files, folder, now)
+    {
+        tracing::warn!(%error, "the folder of the snapshots could not be put aside");
+    }
     Ok(finish(engine, answer, verdict, &snapshots, if fresh { None } else { Some(now) }))
+}
+
+/// The folder of the snapshots could not be read: a database that lacks nothing is enough; what one that
+/// does lacks may be in there.
+fn without_snapshots(mut verdict: Verdict, unread: Option<&io::Error>) -> Result<Verdict, String> {
+    if let Some(error) = unread {
+        verdict.problems.push(format!("the folder of the snapshots could not be read: {error}"));
+        if !verdict.database_is_good {
+            return Err(verdict.problems.join("; "));
+        }
+    }
+    Ok(verdict)
 }
 
 /// Puts what is to be served in place, as far as the disk allows.
@@ -164,6 +185,10 @@ fn state(verdict: &Verdict, failing: Option<StoreFault>) -> StoreState {
 /// Whatever of the folder is ours has the modes of keys. A read-only disk is found out later.
 fn prepare(files: &Files, folder: &Path) -> io::Result<()> {
     let made = if folder.is_dir() { make_private(folder) } else { files.make_folder(folder) };
+    // The name of one that is there may never have been synced: the start that made it was cut off.
+    if let Err(error) = files.sync_folder(parent(folder)) {
+        tracing::warn!(%error, "the folder that holds the store's folder could not be synced");
+    }
     match made {
         Err(error) if fault(&error, "") == StoreFault::ReadOnly && folder.is_dir() => Ok(()),
         made => made,
@@ -256,6 +281,10 @@ pub(super) fn judge(
         Answer::Refused(refusal) => verdict.problems.push(format!("{refusal}: restored from the snapshots")),
         Answer::Open(..) if headless => {
             verdict.problems.push("the database had lost its beginning".to_owned())
+        }
+        Answer::Open(_, contents) if !contents.is_synced => {
+            verdict.problems.push("the database could be read and not be synced".to_owned());
+            verdict.database_is_good = false;
         }
         Answer::Missing | Answer::Open(..) => {}
     }

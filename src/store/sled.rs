@@ -22,6 +22,7 @@ use ::sled::{Batch, Db, Tree};
 use super::files::{Files, Step, make_private, parent, sync_tree};
 use super::guard::guarded;
 use super::record::{Content, ContentRef, HEADER_KEY, SEAL_KEY, Seal, decode, encode, peer_key, peer_of_key};
+use super::watchdog::Watchdog;
 use crate::bond::{AdapterAddress, AdapterRecord, Bond, BondTable, PeerAddress, Tombstone};
 
 /// Memory for the engine's pages; its own default is 1 GiB.
@@ -77,6 +78,8 @@ pub(super) struct Found {
 pub(super) struct Contents {
     /// The header is there; without it the database has lost its beginning.
     pub has_header: bool,
+    /// It is on the disk, not only readable.
+    pub is_synced: bool,
     pub adapters: BTreeMap<AdapterAddress, Found>,
 }
 
@@ -91,6 +94,8 @@ type Stamps = BTreeMap<PeerAddress, Stamp>;
 
 /// An open database.
 pub(super) struct Database {
+    /// First, so that it lets go of the engine before the others do.
+    watchdog: Arc<Watchdog>,
     db: Db,
     meta: Tree,
     trees: BTreeMap<AdapterAddress, (Tree, Stamps)>,
@@ -117,45 +122,56 @@ impl Database {
         path: &Path,
         held: &BTreeMap<AdapterAddress, Held>,
     ) -> Result<(), EngineError> {
-        files.step(Step::Database, path)?;
-        let make = || -> Result<(), EngineError> {
-            let mut database = Self::start(files, path)?;
+        let mut database = guarded(|| Self::start(files, path)).unwrap_or(Err(EngineError::Panicked))?;
+        let made = database.watched(|database| {
             database.meta.insert(HEADER_KEY, header().as_slice())?;
             for (adapter, held) in held {
                 database.write(*adapter, held)?;
             }
             database.sync()
-        };
-        guarded(make).unwrap_or(Err(EngineError::Panicked))?;
+        });
+        database.close();
+        made?;
         make_private(path)?;
         sync_tree(path)?;
         files.sync_folder(parent(path))?;
         Ok(())
     }
 
-    /// Writes what is different and makes it last. After an error nothing of this database is to be
-    /// trusted.
+    /// It has a tree of this adapter.
+    pub fn knows(&self, adapter: AdapterAddress) -> bool {
+        self.trees.contains_key(&adapter)
+    }
+
+    /// Writes what is different, of adapters that it knows, and makes it last. After an error nothing of
+    /// this database is to be trusted.
     pub fn commit(&mut self, changed: &[(AdapterAddress, Held)]) -> Result<(), EngineError> {
-        self.files.step(Step::Database, &self.path)?;
-        let write = || {
+        self.watched(|database| {
             for (adapter, held) in changed {
-                self.write(*adapter, held)?;
+                database.write(*adapter, held)?;
             }
-            self.sync()
-        };
-        guarded(write).unwrap_or(Err(EngineError::Panicked))
+            database.sync()
+        })
     }
 
     /// Drops everything of one adapter. The record goes first: a tree without one is harmless.
     pub fn drop_adapter(&mut self, adapter: AdapterAddress) -> Result<(), EngineError> {
+        self.watched(|database| {
+            database.meta.remove(adapter.to_wire())?;
+            database.trees.remove(&adapter);
+            database.db.drop_tree(tree_name(adapter))?;
+            database.sync()
+        })
+    }
+
+    /// A change: it may panic or hang, and neither gets further than here.
+    fn watched(
+        &mut self,
+        change: impl FnOnce(&mut Self) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
         self.files.step(Step::Database, &self.path)?;
-        let remove = || {
-            self.meta.remove(adapter.to_wire())?;
-            self.trees.remove(&adapter);
-            self.db.drop_tree(tree_name(adapter))?;
-            self.sync()
-        };
-        guarded(remove).unwrap_or(Err(EngineError::Panicked))
+        let watchdog = Arc::clone(&self.watchdog);
+        watchdog.during(|| guarded(|| change(self))).unwrap_or(Err(EngineError::Panicked))
     }
 
     /// Closes; the engine may panic at that too.
@@ -179,6 +195,8 @@ impl Database {
             let (key, value) = entry?;
             read_meta(&mut contents, &key, &value);
         }
+        // What is there may be in the system's memory only: whoever wrote it was killed before the sync.
+        contents.is_synced = database.sync_file().is_ok();
         Ok((database, contents))
     }
 
@@ -195,6 +213,7 @@ impl Database {
         };
         make_private(path)?;
         Ok(Self {
+            watchdog: Arc::new(Watchdog::new(&db)),
             meta: db.open_tree(META)?,
             db,
             trees: BTreeMap::new(),
@@ -229,9 +248,12 @@ impl Database {
 
     fn sync(&self) -> Result<(), EngineError> {
         self.db.flush()?;
+        Ok(self.sync_file()?)
+    }
+
+    fn sync_file(&self) -> io::Result<()> {
         self.files.step(Step::SyncDatabase, &self.path)?;
-        self.file.sync_data()?;
-        Ok(())
+        self.file.sync_data()
     }
 }
 

@@ -125,7 +125,6 @@ pub(super) fn replace(
     let folder = store.join(FOLDER);
     if !folder.is_dir() {
         files.make_folder(&folder)?;
-        files.sync_folder(store)?;
     }
     let current = path_of(store, adapter);
     let new = with_ending(&current, "new");
@@ -173,6 +172,13 @@ pub(super) fn put_aside(
         Which::Predecessor => with_ending(&current, PREDECESSOR),
     };
     files.rename(&path, &with_ending(&path, DAMAGED))
+}
+
+/// Takes a folder that cannot be read out of the way, so that new snapshots can be written.
+pub(super) fn put_folder_aside(files: &Files, store: &Path, at: UnixMillis) -> io::Result<()> {
+    let folder = store.join(FOLDER);
+    files.rename(&folder, &with_ending(&folder, &format!("{DAMAGED}-{}", at.0)))?;
+    files.sync_folder(store)
 }
 
 /// One of an adapter's two files.

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::addon::rules::{Folder, excluded};
-use super::durability::{peer, report_pairing};
 use super::observer::LIMIT;
 use super::scene::HUB;
 use super::simulated_scene;
+use super::storm::{peer, report_pairing};
 
 /// Bonds of which the backup was asked to hold every one.
 const BEFORE: u64 = 20;
@@ -37,11 +37,10 @@ fn a_hot_backup_restored_into_an_empty_folder_holds_every_bond_announced_before_
     let mut scene = simulated_scene();
     scene.start();
     scene.plug_hub();
-    let index = super::world::World::index(&*scene.world, "hub");
     let mut number = 0;
     let mut pair = || {
         number += 1;
-        report_pairing(&scene, index, number, number);
+        report_pairing(&scene, number, number);
     };
     (0..BEFORE).for_each(|_| pair());
     let peers: Vec<String> = (1..=BEFORE).map(peer).collect();

@@ -4,13 +4,12 @@
 mod addon;
 mod architecture;
 mod backup;
-#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod bluez;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod broker;
 mod brokers;
 mod contract;
 mod discovery;
-mod durability;
 mod habluetooth;
 mod kernel_faults;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
@@ -26,6 +25,9 @@ mod service;
 mod sim;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod stand_in;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../faults/storm.rs"]
+mod storm;
 mod supervisor;
 mod tls;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]

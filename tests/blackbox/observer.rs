@@ -19,6 +19,8 @@ pub struct Heard {
     pub topic: String,
     pub payload: Vec<u8>,
     pub retained: bool,
+    /// What the test's own clock showed when it came; see [`Observer::stamp_with`].
+    pub at: u64,
 }
 
 impl Heard {
@@ -33,6 +35,7 @@ struct Memory {
     /// Latest payload of every topic; an empty one clears it.
     latest: BTreeMap<String, Value>,
     connect_count: u32,
+    clock: Option<Box<dyn Fn() -> u64 + Send>>,
 }
 
 pub struct Observer {
@@ -70,9 +73,8 @@ impl Observer {
                     }
                     Ok(Event::Incoming(Incoming::Publish(publish))) => {
                         let topic = String::from_utf8_lossy(&publish.topic).into_owned();
-                        let heard =
-                            Heard { topic, payload: publish.payload.to_vec(), retained: publish.retain };
-                        remembered.0.lock().unwrap().remember(heard);
+                        let (payload, retained) = (publish.payload.to_vec(), publish.retain);
+                        remembered.0.lock().unwrap().remember(Heard { topic, payload, retained, at: 0 });
                         remembered.1.notify_all();
                     }
                     Ok(_) => {}
@@ -84,6 +86,11 @@ impl Observer {
         let observer = Self { client, memory, transaction: std::cell::Cell::new(0) };
         observer.wait_for("the observer to subscribe", |_, _, connects| (connects > 0).then_some(()));
         observer
+    }
+
+    /// From now on every message is stamped with what this gives at the moment it comes.
+    pub fn stamp_with(&self, clock: impl Fn() -> u64 + Send + 'static) {
+        self.memory.0.lock().unwrap().clock = Some(Box::new(clock));
     }
 
     /// Waits until `look` finds something in (all messages, latest by topic, times connected).
@@ -205,7 +212,8 @@ impl Observer {
 }
 
 impl Memory {
-    fn remember(&mut self, heard: Heard) {
+    fn remember(&mut self, mut heard: Heard) {
+        heard.at = self.clock.as_ref().map_or(0, |clock| clock());
         if heard.payload.is_empty() {
             self.latest.remove(&heard.topic);
         } else {
