@@ -16,6 +16,8 @@ mod draft;
 mod error;
 mod export;
 pub mod fuchsia;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ha_store;
 pub mod habluetooth;
 mod import;
