@@ -32,9 +32,6 @@ pub enum FormatError {
     LosesPeers(Vec<PeerAddress>),
     #[error("option {name} {reason}")]
     Option { name: String, reason: String },
-    /// Somebody wants one file where the format is many.
-    #[error("the format is a folder and cannot be written as one file")]
-    FolderOnly,
     #[error("the {} format can be written and not read", .0.as_str())]
     ExportOnly(FormatId),
     /// No reader, or more than one, would begin to understand the input.

@@ -43,11 +43,11 @@ pub enum Content {
 }
 
 impl Content {
-    /// As one file, for a pipe or a seal.
+    /// As one file, for a pipe or a seal; a folder becomes a tar archive.
     pub fn as_file(&self) -> Result<Zeroizing<Vec<u8>>, FormatError> {
         match self {
             Self::Document(bytes) => Ok(bytes.clone()),
-            Self::Tree(_) => Err(FormatError::FolderOnly),
+            Self::Tree(tree) => tree.to_tar().map_err(|_| FormatError::Write),
         }
     }
 

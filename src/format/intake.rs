@@ -4,18 +4,15 @@
 use zeroize::Zeroizing;
 
 use super::sealed::{self, Openers, SealError};
-use super::tree::TREE_OCTETS_MAX;
+use super::tree::TAR_OCTETS_MAX;
 use super::{BONDKEEPER_OCTETS_MAX, Content, FormatError, FormatId, ImportOptions, Imported, detect, import};
 
-/// Longest file that is worth reading: the largest of any format, sealed. A folder in one file has 512 octets
-/// more for each of its files.
+/// Longest file that is worth reading: the largest of any format, sealed.
 pub const INTAKE_OCTETS_MAX: usize = sealed::sealed_octets_max(OPENED_OCTETS_MAX);
 
 /// Longest content of a sealed file.
-const OPENED_OCTETS_MAX: usize = {
-    let tree = TREE_OCTETS_MAX + 2 * 512 * super::tree::TREE_FILES_MAX;
-    if tree > BONDKEEPER_OCTETS_MAX { tree } else { BONDKEEPER_OCTETS_MAX }
-};
+const OPENED_OCTETS_MAX: usize =
+    if TAR_OCTETS_MAX > BONDKEEPER_OCTETS_MAX { TAR_OCTETS_MAX } else { BONDKEEPER_OCTETS_MAX };
 
 /// Why something was not taken in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +72,20 @@ mod tests {
         assert_eq!((intake.format, intake.was_sealed), (FormatId::Habluetooth, true));
         let intake = Intake::new(document(clear), None, &openers).ok().unwrap();
         assert_eq!((intake.format, intake.was_sealed), (FormatId::Habluetooth, false));
+    }
+
+    #[test]
+    fn a_folder_goes_through_a_seal_as_one_file() {
+        let mut tree = crate::format::Tree::default();
+        let info = b"[General]\nAddressType=public\n\n[IdentityResolvingKey]\nKey=1BA2753C4920413345FA76A0B44F6083\n";
+        tree.insert("00:1A:7D:DA:71:11/A4:C1:38:0B:1C:2D/info", Zeroizing::new(info.to_vec())).unwrap();
+        let passphrase = Passphrase::new("correct horse battery staple");
+        let file = Content::Tree(tree).as_file().unwrap();
+        let sealed = sealed::seal(&file, &SealFor::Passphrase(passphrase.clone()), Form::Binary).unwrap();
+        let openers = Openers::of_passphrase(Some(passphrase));
+        let intake = Intake::new(document(&sealed), None, &openers).ok().unwrap();
+        assert_eq!(intake.format, FormatId::Bluez);
+        assert_eq!(intake.import(&ImportOptions::default()).ok().unwrap().adapters[0].bonds.len(), 1);
     }
 
     #[test]

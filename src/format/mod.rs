@@ -8,6 +8,7 @@
 
 pub mod aioble;
 mod base64;
+pub mod bluez;
 pub mod bondkeeper;
 pub mod bumble;
 pub mod canonical;
@@ -24,11 +25,13 @@ mod import;
 mod intake;
 mod json;
 pub mod options;
+pub mod private_ble;
 pub mod report;
 pub mod sealed;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tree;
+pub mod windows;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -71,8 +74,14 @@ pub enum FormatId {
     Aioble,
     /// The bonding data and host data of Fuchsia.
     Fuchsia,
+    /// The folder in which BlueZ keeps its adapters.
+    Bluez,
     /// The key store of bumble.
     Bumble,
+    /// The part of a Windows registry that holds its bonds.
+    Windows,
+    /// IRKs as Home Assistant's "Private BLE Device" asks for them.
+    PrivateBle,
 }
 
 type ImportFn = fn(Input<'_>, &ImportOptions) -> Result<Imported, FormatError>;
@@ -100,18 +109,25 @@ struct Codec {
 
 /// An input that is looked at to tell its format; parsed once for all.
 enum Probe<'a> {
-    #[allow(dead_code)]
     Tree(&'a Tree),
     Json(json::Json),
     /// Anything else.
-    #[allow(dead_code)]
     Octets(&'a [u8]),
 }
 
 impl FormatId {
     /// Every format, the project's own first.
-    pub const ALL: [Self; 6] =
-        [Self::Bondkeeper, Self::Habluetooth, Self::HaStore, Self::Aioble, Self::Fuchsia, Self::Bumble];
+    pub const ALL: [Self; 9] = [
+        Self::Bondkeeper,
+        Self::Habluetooth,
+        Self::HaStore,
+        Self::Aioble,
+        Self::Fuchsia,
+        Self::Bluez,
+        Self::Bumble,
+        Self::Windows,
+        Self::PrivateBle,
+    ];
 
     const fn codec(self) -> &'static Codec {
         match self {
@@ -120,7 +136,10 @@ impl FormatId {
             Self::HaStore => &ha_store::CODEC,
             Self::Aioble => &aioble::CODEC,
             Self::Fuchsia => &fuchsia::CODEC,
+            Self::Bluez => &bluez::CODEC,
             Self::Bumble => &bumble::CODEC,
+            Self::Windows => &windows::CODEC,
+            Self::PrivateBle => &private_ble::CODEC,
         }
     }
 

@@ -1,8 +1,13 @@
 //! A format that is a folder: its files by their paths, in memory.
 
+mod tar;
+
 use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
+
+pub use tar::TAR_OCTETS_MAX;
+pub(super) use tar::looks_like_tar;
 
 /// Files of one tree. BlueZ keeps three or so for each of an adapter's peers.
 pub const TREE_FILES_MAX: usize = 60_000;
@@ -29,6 +34,10 @@ pub enum TreeError {
     TooMany,
     #[error("the files are longer than {TREE_OCTETS_MAX} octets together")]
     TooLarge,
+    #[error("it is not a whole tar archive")]
+    NotTar,
+    #[error("the archive holds something that is neither a file nor a folder")]
+    Kind,
 }
 
 /// See the module text. Holds keys; wiped on drop.
