@@ -19,9 +19,9 @@ pub mod fuchsia;
 pub mod ha_store;
 pub mod habluetooth;
 mod import;
-mod intake;
 mod json;
 pub mod options;
+mod parcel;
 pub mod report;
 pub mod sealed;
 #[cfg(test)]
@@ -37,8 +37,8 @@ pub(crate) use check::shortened;
 pub use error::FormatError;
 pub use export::{Content, ExportAdapter, ExportOptions, Exported};
 pub use import::{ImportOptions, Imported, ImportedAdapter, Input, UnusablePeer};
-pub use intake::{INTAKE_OCTETS_MAX, Intake, IntakeError};
 pub use options::{FormatOptions, OptionSpec};
+pub use parcel::{PARCEL_OCTETS_MAX, Parcel, ParcelError};
 pub use report::{Assumed, Dropped, PeerReport, Refused, Report};
 pub use tree::Tree;
 
