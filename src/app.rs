@@ -8,7 +8,7 @@
 //! durable, and a restart costs milliseconds, where a service that lost one of its actors would miss bonds in silence.
 
 mod broker;
-mod exchange;
+pub mod exchange;
 pub mod health;
 mod panic;
 mod probe;

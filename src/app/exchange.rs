@@ -19,8 +19,8 @@ use crate::bond::{AdapterAddress, Source, UnixMillis};
 use crate::config::Settings;
 use crate::format::sealed::{self, Form, Openers, Passphrase, SealFor};
 use crate::format::{
-    self, Content, ExportAdapter, ExportOptions, Exported, FormatId, INTAKE_OCTETS_MAX, ImportOptions,
-    Intake, Report,
+    self, Content, ExportAdapter, ExportOptions, Exported, FormatId, ImportOptions, PARCEL_OCTETS_MAX,
+    Parcel, Report,
 };
 use crate::mqtt::exchange::{
     Exchange, ExportOrder, ExportOutcome, ImportFrom, ImportOrder, ImportOutcome, ImportedBonds,
@@ -28,7 +28,7 @@ use crate::mqtt::exchange::{
 use crate::store::exchange::{read_import, write_export};
 use crate::store::messages::{Checkpoint, ListCheckpoints, ReadCheckpoint, StoreFault};
 use words::{
-    export_error, folder_error, format_named, format_options, import_error, intake_error, report_dto,
+    export_error, folder_error, format_named, format_options, import_error, parcel_error, report_dto,
 };
 
 /// What can be set, and what each means.
@@ -195,13 +195,13 @@ impl Exchange for Exchanger {
         let content = match order.from {
             ImportFrom::Checkpoint(label) => return self.import_checkpoint(label),
             ImportFrom::File(name) => {
-                read_import(&self.folder, &name, INTAKE_OCTETS_MAX).map_err(folder_error)?
+                read_import(&self.folder, &name, PARCEL_OCTETS_MAX).map_err(folder_error)?
             }
             ImportFrom::Inline(input) => Content::Document(Zeroizing::new(input.octets().to_vec())),
         };
         let openers = Openers::of_passphrase(self.passphrase.clone());
-        let intake = Intake::new(content, format, &openers).map_err(intake_error)?;
-        let imported = intake.import(&options).map_err(import_error)?;
+        let parcel = Parcel::new(content, format, &openers).map_err(parcel_error)?;
+        let imported = parcel.import(&options).map_err(import_error)?;
         let mut report = report_dto(&imported.report);
         if imported.adapters.iter().any(|adapter| adapter.local_identity.is_some()) {
             report.notes.push(IDENTITY_NOTE.to_owned());
@@ -212,7 +212,7 @@ impl Exchange for Exchanger {
             local_identity: adapter.local_identity,
             opaque: adapter.opaque,
         });
-        let source = if intake.format == FormatId::Bondkeeper { Source::Restored } else { Source::Imported };
+        let source = if parcel.format == FormatId::Bondkeeper { Source::Restored } else { Source::Imported };
         Ok(ImportOutcome { adapters: adapters.collect(), source, report })
     }
 

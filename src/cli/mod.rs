@@ -1,10 +1,18 @@
-//! The command line: `run`, `check-config`, `healthcheck`, `inspect`.
+//! The command line: `run`, `check-config`, `healthcheck`, and what looks at bonds and moves them: `inspect`,
+//! `convert`, `import`, `export`.
 //!
 //! Each command returns its exit code: 0 done, 1 refused or failed (the reason on standard error), 2
-//! wrong usage. Must never print key octets.
+//! wrong usage. Must never print key octets but where they are asked for, and never take a secret as
+//! an argument.
 
+mod arguments;
+mod convert;
+mod error;
 mod healthcheck;
 mod inspect;
+mod report;
+mod streams;
+mod transfer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +21,10 @@ use clap::{Parser, Subcommand};
 
 use crate::app;
 use crate::config::{ConfigError, Settings, Sources, host_name};
+use convert::ConvertArguments;
+use error::CliError;
+use inspect::InspectArguments;
+use transfer::{ExportArguments, ImportArguments};
 
 /// Keeps every Bluetooth bond of this host safe, per adapter, and loads it back.
 #[derive(Debug, Parser)]
@@ -42,48 +54,64 @@ enum CliCommand {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Print the adapters and bonds of a data folder, without keys. Changes nothing, and works while the
-    /// service runs or after a crash.
-    Inspect {
-        /// The data folder; otherwise that of the options.
-        #[arg(value_name = "DATA_DIR")]
-        data_dir: Option<PathBuf>,
-        /// A JSON file with options; only data_dir is used.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
+    Inspect(InspectArguments),
+    Convert(ConvertArguments),
+    Import(ImportArguments),
+    Export(ExportArguments),
 }
 
 /// Reads the command line and carries it out.
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
-        CliCommand::Run { config } => with_settings(config, |settings| report(app::run(settings))),
+        CliCommand::Run { config } => with_settings(config, |settings| finish(app::run(settings))),
         CliCommand::CheckConfig { config } => with_settings(config, |settings| {
             println!("The options can be used:\n{settings:#?}");
             ExitCode::SUCCESS
         }),
         CliCommand::Healthcheck { config } => {
-            with_settings(config, |settings| report(healthcheck::check(&settings.data_dir)))
+            with_settings(config, |settings| finish(healthcheck::check(&settings.data_dir)))
         }
-        CliCommand::Inspect { data_dir: Some(folder), .. } => {
-            report(inspect::inspect(&folder.join(app::STORE_FOLDER)))
+        CliCommand::Inspect(arguments) => moved(inspect::inspect(&arguments, settings_of)),
+        CliCommand::Convert(arguments) => moved(convert::convert(&arguments)),
+        CliCommand::Import(arguments) => {
+            with_settings(arguments.config.clone(), |settings| moved(transfer::import(&arguments, &settings)))
         }
-        CliCommand::Inspect { data_dir: None, config } => with_settings(config, |settings| {
-            report(inspect::inspect(&settings.data_dir.join(app::STORE_FOLDER)))
-        }),
+        CliCommand::Export(arguments) => {
+            with_settings(arguments.config.clone(), |settings| moved(transfer::export(&arguments, &settings)))
+        }
     }
 }
 
+fn settings_of(file: Option<PathBuf>) -> Result<Settings, ConfigError> {
+    Settings::load(&Sources::of_process(file), &host_name())
+}
+
+/// The end of a command that looks at bonds or moves them.
+fn moved(outcome: Result<(), CliError>) -> ExitCode {
+    outcome.map_or_else(|error| refuse(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Prints what was refused one by one, the error, and what can be done.
+fn refuse(error: &CliError) -> ExitCode {
+    if let CliError::Import(cause) | CliError::Export(cause) = error {
+        eprint!("{}", report::error_lines(cause));
+    }
+    eprintln!("bondkeeper: {}", chain(error));
+    if let Some(advice) = error.advice() {
+        eprintln!("bondkeeper: {advice}");
+    }
+    error.exit_code()
+}
+
 fn with_settings(file: Option<PathBuf>, run: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
-    let settings: Result<Settings, ConfigError> = Settings::load(&Sources::of_process(file), &host_name());
-    match settings {
+    match settings_of(file) {
         Ok(settings) => run(settings),
-        Err(error) => report(Err(error)),
+        Err(error) => finish(Err(error)),
     }
 }
 
 /// Prints an error with all its causes.
-fn report<E: std::error::Error>(outcome: Result<(), E>) -> ExitCode {
+fn finish<E: std::error::Error>(outcome: Result<(), E>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     eprintln!("bondkeeper: {}", chain(&error));
     ExitCode::FAILURE

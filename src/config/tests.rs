@@ -78,6 +78,7 @@ fn a_value_out_of_range_names_the_key_and_the_range() {
         (r#"{"adapters":{"hci0":{"mode":"own"}}}"#, "adapters.hci0"),
         (r#"{"adapters":{"00:00:00:00:00:00":{"mode":"own"}}}"#, "adapters.00:00:00:00:00:00"),
         (r#"{"clear_exports":"yes"}"#, "clear_exports"),
+        (r#"{"export_passphrase":"elevenchars"}"#, "export_passphrase"),
         (r#"{"adapter_modes":{"00:1A:7D:DA:71:11":"own"}}"#, "adapter_modes"),
         (r#"{"adapter_modes":[{"address":"hci0","mode":"own"}]}"#, "adapter_modes[0].address"),
         (r#"{"adapter_modes":[{"address":"00:1A:7D:DA:71:11","mode":"on"}]}"#, "adapter_modes[0].mode"),

@@ -73,7 +73,9 @@ pub fn write_at(target: &Path, content: &Content, replace: bool) -> Result<(), E
         return Err(ExchangeError::Taken(name));
     }
     drop(scratch);
-    sync(super::files::parent(target)).map_err(failed("syncing", &name))
+    // A bare name has an empty parent.
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    sync(folder.unwrap_or(Path::new("."))).map_err(failed("syncing", &name))
 }
 
 /// Reads a plain file of bounded length, or a folder, in the export folder.

@@ -12,6 +12,8 @@ use super::snapshot;
 #[derive(Clone)]
 pub struct Inspection {
     pub adapters: Vec<StoredAdapter>,
+    /// A service has the folder now.
+    pub is_in_use: bool,
     /// What a reader should know: where it was read from, and what was damaged.
     pub notes: Vec<String>,
 }
@@ -50,5 +52,5 @@ pub fn inspect(folder: &Path) -> Result<Inspection, OpenError> {
         table: (*settled.held.table).clone(),
         record: settled.held.record,
     });
-    Ok(Inspection { adapters: adapters.collect(), notes })
+    Ok(Inspection { adapters: adapters.collect(), is_in_use: running, notes })
 }

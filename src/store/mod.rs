@@ -28,6 +28,7 @@ mod history;
 mod inspect;
 mod lock;
 pub mod messages;
+mod offline;
 mod open;
 mod outbox;
 mod record;
@@ -46,6 +47,7 @@ use std::time::Duration;
 pub use actor::StoreActor;
 pub use guard::is_guarded_panic;
 pub use inspect::{Inspection, inspect};
+pub use offline::Offline;
 pub use open::OpenError;
 
 use crate::bond::{FingerprintKey, UnixMillis};

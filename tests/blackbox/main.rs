@@ -8,6 +8,7 @@ mod bluez;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod broker;
 mod brokers;
+mod cli;
 mod contract;
 mod discovery;
 mod habluetooth;
@@ -18,6 +19,7 @@ mod operator;
 mod scenarios;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod scene;
+mod seal;
 mod secrets;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod service;

@@ -64,6 +64,13 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Every file below a folder.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    files(folder, &mut found);
+    found
+}
+
 pub fn no_key_stands_in_any_log_topic_or_foreign_file(scene: &mut Scene) {
     scene.setup.set("LOG_LEVEL", "trace");
     scene.start();

@@ -5,7 +5,7 @@ use crate::api::dto::PeerDto;
 use crate::api::{ApiError, Code};
 use crate::bond::PeerAddress;
 use crate::format::sealed::SealError;
-use crate::format::{FormatError, FormatId, FormatOptions, IntakeError, Report};
+use crate::format::{FormatError, FormatId, FormatOptions, ParcelError, Report};
 use crate::store::exchange::ExchangeError;
 
 pub(super) fn format_named(name: &str) -> Result<FormatId, ApiError> {
@@ -55,10 +55,10 @@ fn option_error(error: &FormatError) -> ApiError {
     ApiError::new(Code::InvalidValue, format!("`options`: {error}")).with("field", "options")
 }
 
-pub(super) fn intake_error(error: IntakeError) -> ApiError {
+pub(super) fn parcel_error(error: ParcelError) -> ApiError {
     match error {
-        IntakeError::Seal(error) => seal_error(&error),
-        IntakeError::Format(error) => import_error(error),
+        ParcelError::Seal(error) => seal_error(&error),
+        ParcelError::Format(error) => import_error(error),
     }
 }
 

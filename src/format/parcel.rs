@@ -8,7 +8,7 @@ use super::tree::TAR_OCTETS_MAX;
 use super::{BONDKEEPER_OCTETS_MAX, Content, FormatError, FormatId, ImportOptions, Imported, detect, import};
 
 /// Longest file that is worth reading: the largest of any format, sealed.
-pub const INTAKE_OCTETS_MAX: usize = sealed::sealed_octets_max(OPENED_OCTETS_MAX);
+pub const PARCEL_OCTETS_MAX: usize = sealed::sealed_octets_max(OPENED_OCTETS_MAX);
 
 /// Longest content of a sealed file.
 const OPENED_OCTETS_MAX: usize =
@@ -16,7 +16,7 @@ const OPENED_OCTETS_MAX: usize =
 
 /// Why something was not taken in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IntakeError {
+pub enum ParcelError {
     #[error("opening the sealed file")]
     Seal(#[from] SealError),
     #[error(transparent)]
@@ -24,15 +24,15 @@ pub enum IntakeError {
 }
 
 /// Something that was read and can be imported.
-pub struct Intake {
+pub struct Parcel {
     pub format: FormatId,
     pub was_sealed: bool,
     content: Content,
 }
 
-impl Intake {
+impl Parcel {
     /// Opens what is sealed and finds out the format, unless it is named.
-    pub fn new(content: Content, format: Option<FormatId>, openers: &Openers) -> Result<Self, IntakeError> {
+    pub fn new(content: Content, format: Option<FormatId>, openers: &Openers) -> Result<Self, ParcelError> {
         let (content, was_sealed) = match content {
             Content::Document(bytes) if sealed::is_sealed(&bytes) => {
                 let opened: Zeroizing<Vec<u8>> = sealed::open(&bytes, openers, OPENED_OCTETS_MAX)?;
@@ -68,10 +68,10 @@ mod tests {
         let passphrase = Passphrase::new("correct horse battery staple");
         let sealed = sealed::seal(clear, &SealFor::Passphrase(passphrase.clone()), Form::Armored).unwrap();
         let openers = Openers::of_passphrase(Some(passphrase));
-        let intake = Intake::new(document(&sealed), None, &openers).ok().unwrap();
-        assert_eq!((intake.format, intake.was_sealed), (FormatId::Habluetooth, true));
-        let intake = Intake::new(document(clear), None, &openers).ok().unwrap();
-        assert_eq!((intake.format, intake.was_sealed), (FormatId::Habluetooth, false));
+        let parcel = Parcel::new(document(&sealed), None, &openers).ok().unwrap();
+        assert_eq!((parcel.format, parcel.was_sealed), (FormatId::Habluetooth, true));
+        let parcel = Parcel::new(document(clear), None, &openers).ok().unwrap();
+        assert_eq!((parcel.format, parcel.was_sealed), (FormatId::Habluetooth, false));
     }
 
     #[test]
@@ -83,9 +83,9 @@ mod tests {
         let file = Content::Tree(tree).as_file().unwrap();
         let sealed = sealed::seal(&file, &SealFor::Passphrase(passphrase.clone()), Form::Binary).unwrap();
         let openers = Openers::of_passphrase(Some(passphrase));
-        let intake = Intake::new(document(&sealed), None, &openers).ok().unwrap();
-        assert_eq!(intake.format, FormatId::Bluez);
-        assert_eq!(intake.import(&ImportOptions::default()).ok().unwrap().adapters[0].bonds.len(), 1);
+        let parcel = Parcel::new(document(&sealed), None, &openers).ok().unwrap();
+        assert_eq!(parcel.format, FormatId::Bluez);
+        assert_eq!(parcel.import(&ImportOptions::default()).ok().unwrap().adapters[0].bonds.len(), 1);
     }
 
     #[test]
@@ -96,8 +96,8 @@ mod tests {
         };
         let openers = Openers::of_passphrase(Some(passphrase.clone()));
         for content in [seal(&seal(b"[]")), seal(b"?")] {
-            let refused = Intake::new(document(&content), None, &openers).err().unwrap();
-            assert_eq!(refused, IntakeError::Format(FormatError::Undetected(Vec::new())));
+            let refused = Parcel::new(document(&content), None, &openers).err().unwrap();
+            assert_eq!(refused, ParcelError::Format(FormatError::Undetected(Vec::new())));
         }
     }
 }
