@@ -12,10 +12,11 @@ use actix::prelude::*;
 
 use self::courier::{Courier, ToAdapter};
 use super::appearance::AppearanceSource;
+use super::lately::Lately;
 use super::machine::{Output, RegistryMachine};
 use crate::adapter::messages::{
     AdapterForgotten, AdapterHandle, AdapterKnown, Attach, Detach, DrainAdapter, ManagersChanged,
-    Neighbourhood, StopAdapter,
+    Neighbourhood, Observed, StopAdapter,
 };
 use crate::bond::{AdapterAddress, AdapterRecord, BondTable};
 use crate::mgmt::pump::{Batch, pump};
@@ -39,6 +40,7 @@ pub struct AdapterEntry {
     pub attach: Recipient<Attach>,
     pub detach: Recipient<Detach>,
     pub neighbours: Recipient<ManagersChanged>,
+    pub observed: Recipient<Observed>,
     pub persisted: Recipient<BondsPersisted>,
     pub persist_failed: Recipient<PersistFailed>,
     pub drain: Recipient<DrainAdapter>,
@@ -124,6 +126,7 @@ pub struct RegistryActor {
     running: Option<Running>,
     adapters: BTreeMap<AdapterAddress, Known>,
     neighbourhood: Option<Neighbourhood>,
+    lately: Lately,
     timer: Option<SpawnHandle>,
 }
 
@@ -136,6 +139,7 @@ impl RegistryActor {
             running: None,
             adapters: BTreeMap::new(),
             neighbourhood: None,
+            lately: Lately::default(),
             timer: None,
         }
     }
@@ -225,11 +229,18 @@ impl RegistryActor {
         let neighbours = self.neighbourhood.as_ref().map(|seen| seen.at(index));
         let fresh =
             StoredAdapter { address: adapter, table: BondTable::new(), record: AdapterRecord::default() };
-        let Some(known) = self.know(fresh, ctx) else { return };
+        if self.know(fresh, ctx).is_none() {
+            return;
+        }
+        let Some(known) = self.adapters.get_mut(&adapter) else { return };
         known.index = Some(index);
         // First who else is there: the gate must know when the adapter asks it.
         known.courier.tell(ToAdapter::Neighbours(ManagersChanged { seen: neighbours }));
         known.courier.tell(ToAdapter::Attach(Box::new(attach)));
+        // What others have loaded since the controller appeared, while it was being read.
+        for observed in self.lately.at(index, adapter) {
+            known.courier.tell(ToAdapter::Observed(Box::new(observed)));
+        }
     }
 
     fn send(&mut self, index: u16, command: &Command) {

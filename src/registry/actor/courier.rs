@@ -4,10 +4,10 @@ use actix::Addr;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{AdapterEntry, AttachFailed, RegistryActor};
-use crate::adapter::messages::{Attach, Detach, DrainAdapter, ManagersChanged, StopAdapter};
+use crate::adapter::messages::{Attach, Detach, DrainAdapter, ManagersChanged, Observed, StopAdapter};
 use crate::store::messages::{BondsPersisted, PersistFailed};
 
-/// Messages under way to one adapter at most. They are a few for each plug-in and each commit; an adapter
+/// Messages under way to one adapter at most. They are a few for each plug-in, commit and foreign load; an adapter
 /// that is this far behind is stuck, and then a restart of the service is the cure.
 const QUEUE_MESSAGES: usize = 1_024;
 
@@ -16,6 +16,7 @@ pub(super) enum ToAdapter {
     Attach(Box<Attach>),
     Detach(Detach),
     Neighbours(ManagersChanged),
+    Observed(Box<Observed>),
     Persisted(BondsPersisted),
     PersistFailed(Box<PersistFailed>),
     Stop(StopAdapter),
@@ -58,6 +59,7 @@ async fn carry(entry: AdapterEntry, registry: Addr<RegistryActor>, mut waiting: 
             }
             ToAdapter::Detach(detach) => entry.detach.send(detach).await,
             ToAdapter::Neighbours(neighbours) => entry.neighbours.send(neighbours).await,
+            ToAdapter::Observed(observed) => entry.observed.send(*observed).await,
             ToAdapter::Persisted(persisted) => entry.persisted.send(persisted).await,
             ToAdapter::PersistFailed(failed) => entry.persist_failed.send(*failed).await,
             ToAdapter::Stop(stop) => entry.stop.send(stop).await,

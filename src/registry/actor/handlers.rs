@@ -11,9 +11,10 @@ use super::{
 };
 use crate::adapter::messages::{
     AdapterForgotten, CommandError, ForgetAdapter, ForgetAdapterReport, ManagersChanged,
-    NeighbourhoodChanged, StopAdapter,
+    NeighbourhoodChanged, Observed, StopAdapter,
 };
 use crate::mgmt::{Command, INDEX_NONE};
+use crate::registry::lately::Lately;
 use crate::store::messages::{BondsPersisted, DropAdapter, PersistFailed, SaveCheckpoint, StoreFault};
 
 impl Handler<StartRegistry> for RegistryActor {
@@ -69,6 +70,19 @@ impl Handler<NeighbourhoodChanged> for RegistryActor {
                 known.courier.tell(ToAdapter::Neighbours(ManagersChanged { seen }));
             }
         }
+    }
+}
+
+impl Handler<Observed> for RegistryActor {
+    type Result = ();
+
+    fn handle(&mut self, observed: Observed, _: &mut Context<Self>) {
+        for (address, known) in &self.adapters {
+            if known.index == Some(observed.index) && Lately::concerns(&observed, *address) {
+                known.courier.tell(ToAdapter::Observed(Box::new(observed.clone())));
+            }
+        }
+        self.lately.take(observed);
     }
 }
 
