@@ -1,6 +1,8 @@
 //! What an adapter actor is told and asked, and what it tells.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod neighbours;
+mod paired;
+
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
@@ -11,6 +13,9 @@ use crate::bond::{
     AdapterAddress, AdapterRecord, Appearance, Bond, BondTable, Fingerprint, Health, LocalIdentity, Mode,
     OpaqueItem, PeerAddress, Source, UnixMillis,
 };
+
+pub use neighbours::{Activity, ManagersChanged, Neighbourhood, NeighbourhoodChanged, Neighbours, Observed};
+pub use paired::{BluetoothdSeen, PairedPeers, PairedPeersSeen};
 
 /// What Read Controller Information says of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,74 +53,6 @@ pub struct DrainAdapter;
 #[derive(Message, Clone, Copy, Debug)]
 #[rtype(result = "()")]
 pub struct StopAdapter;
-
-/// Who else is at this adapter, as the monitor channel shows it. `None`: it cannot be read.
-#[derive(Message, Clone, Debug, PartialEq, Eq)]
-#[rtype(result = "()")]
-pub struct ManagersChanged {
-    pub seen: Option<Neighbours>,
-}
-
-/// Other processes that hold control sockets.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Neighbours {
-    /// bluetoothd, or any process that has sent a load for this adapter in this appearance.
-    pub managers: Vec<String>,
-    /// The others.
-    pub listeners: Vec<String>,
-}
-
-/// Who else talks to the kernel's management interface, for the registry to hand to each adapter.
-#[derive(Message, Clone, Debug, PartialEq, Eq, Default)]
-#[rtype(result = "()")]
-pub struct NeighbourhoodChanged {
-    /// None where the monitor channel cannot be read.
-    pub seen: Option<Neighbourhood>,
-}
-
-/// See [`NeighbourhoodChanged`]. Process names.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Neighbourhood {
-    /// Managers of every adapter.
-    pub managers: BTreeSet<String>,
-    pub listeners: BTreeSet<String>,
-    /// Who has replaced a list of the adapter at this index, in its present appearance.
-    pub loaders: BTreeMap<u16, BTreeSet<String>>,
-}
-
-impl Neighbourhood {
-    /// As one adapter sees it.
-    pub fn at(&self, index: u16) -> Neighbours {
-        let loaders = self.loaders.get(&index).into_iter().flatten();
-        let managers: BTreeSet<&String> = self.managers.iter().chain(loaders).collect();
-        let listeners = self.listeners.iter().filter(|name| !managers.contains(name)).cloned().collect();
-        Neighbours { managers: managers.into_iter().cloned().collect(), listeners }
-    }
-}
-
-/// What bluetoothd says over D-Bus, for the registry to hand to each adapter.
-#[derive(Message, Clone, Debug, PartialEq, Eq)]
-#[rtype(result = "()")]
-pub struct BluetoothdSeen {
-    /// The adapters that it manages; none where it cannot be asked.
-    pub adapters: Option<BTreeMap<AdapterAddress, PairedPeers>>,
-}
-
-/// The peers that bluetoothd calls paired on one adapter.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PairedPeers {
-    /// With the names that they gave themselves.
-    pub peers: BTreeMap<PeerAddress, Option<String>>,
-    /// Paired under an address that is no identity: not to be compared with our bonds.
-    pub unreadable_count: usize,
-}
-
-/// What bluetoothd calls paired on this adapter; none where it cannot be asked or does not manage it.
-#[derive(Message, Clone, Debug, PartialEq, Eq)]
-#[rtype(result = "()")]
-pub struct PairedPeersSeen {
-    pub seen: Option<PairedPeers>,
-}
 
 /// Everything there is to say about the bonds.
 #[derive(Message, Clone, Copy, Debug)]
@@ -203,6 +140,21 @@ pub struct ForgetReport {
     pub peer: PeerAddress,
     pub kernel: KernelSide,
     pub checkpoint: Option<String>,
+}
+
+/// Take foreign bonds into our custody, so that they are kept loaded.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "Result<AdoptReport, CommandError>")]
+pub struct Adopt {
+    /// None: all of them.
+    pub peers: Option<Vec<PeerAddress>>,
+}
+
+/// What adopting came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptReport {
+    pub adopted: Vec<PeerAddress>,
+    pub kernel: KernelSide,
 }
 
 /// Reconcile now.
@@ -372,6 +324,17 @@ pub enum EventKind {
         added: Vec<PeerAddress>,
         replaced: Vec<PeerAddress>,
         lost: Vec<PeerAddress>,
+        adopted: Vec<PeerAddress>,
+    },
+    /// Another manager loads more bonds than are told one by one.
+    BondsLearned {
+        peers: Vec<PeerAddress>,
+    },
+    /// The bond's manager has loaded its list without it.
+    BondOrphaned(BondDescription),
+    /// So has it for more bonds than are told one by one.
+    BondsOrphaned {
+        peers: Vec<PeerAddress>,
     },
     /// Keys were loaded into the kernel.
     AdapterLoaded {
@@ -388,8 +351,17 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every `event_type` there is: Home Assistant drops an event of a type that was not announced.
-    pub const EVENT_TYPES: [&str; 6] =
-        ["bond_added", "bond_updated", "bond_removed", "bonds_restored", "adapter_loaded", "adapter_held"];
+    pub const EVENT_TYPES: [&str; 9] = [
+        "bond_added",
+        "bond_updated",
+        "bond_removed",
+        "bonds_restored",
+        "bonds_learned",
+        "bond_orphaned",
+        "bonds_orphaned",
+        "adapter_loaded",
+        "adapter_held",
+    ];
 
     /// The `event_type` of the public contract.
     pub const fn event_type(&self) -> &'static str {
@@ -398,6 +370,9 @@ impl EventKind {
             Self::BondUpdated(_) => "bond_updated",
             Self::BondRemoved { .. } => "bond_removed",
             Self::BondsRestored { .. } => "bonds_restored",
+            Self::BondsLearned { .. } => "bonds_learned",
+            Self::BondOrphaned(_) => "bond_orphaned",
+            Self::BondsOrphaned { .. } => "bonds_orphaned",
             Self::AdapterLoaded { .. } => "adapter_loaded",
             Self::AdapterHeld { .. } => "adapter_held",
         }
@@ -413,6 +388,7 @@ pub struct AdapterHandle {
     pub restore: Recipient<Restore>,
     pub forget: Recipient<ForgetBond>,
     pub reload: Recipient<Reload>,
+    pub adopt: Recipient<Adopt>,
     pub set_mode: Recipient<SetMode>,
 }
 

@@ -14,6 +14,7 @@
 //! Core Specification. All numbers on the wire are little endian.
 
 pub mod command;
+pub mod debugfs;
 pub mod event;
 pub mod filter;
 pub mod frame;

@@ -1,7 +1,15 @@
-//! What bluetoothd says of this adapter's peers.
+//! What bluetoothd says over D-Bus of this adapter's peers.
+
+use std::collections::BTreeSet;
 
 use super::{AdapterMachine, Now};
 use crate::adapter::messages::PairedPeers;
+use crate::adapter::records::{LoadItem, Records};
+use crate::bond::PeerAddress;
+use crate::mgmt::LoadKind;
+
+/// The manager that can be asked.
+const BLUETOOTHD: &str = "bluetoothd";
 
 impl AdapterMachine {
     /// bluetoothd was asked; none where it cannot be, or does not manage this adapter.
@@ -9,20 +17,60 @@ impl AdapterMachine {
         if let Some(seen) = &seen {
             self.take_names(seen);
         }
+        self.paired = seen;
         self.settle(now);
+    }
+
+    /// Where bluetoothd's loads were missed, its word on what is paired stands for them, if every peer that it
+    /// calls paired has a bond here: it has loaded those, and nothing else. Its objects show an adapter only after
+    /// its loads for it, so an answer without peers is one of a bluetoothd that has none.
+    pub(super) fn take_bluetoothds_word(&mut self) {
+        let (Some(paired), Some(attachment)) = (&self.paired, &mut self.attachment) else { return };
+        // A list that it was seen loading is known from that, or holds what cannot be known.
+        let missed = |kind: &LoadKind| {
+            !attachment.shadow.is_complete(*kind) && !attachment.theirs.has_loaded(BLUETOOTHD, *kind)
+        };
+        let missed: Vec<LoadKind> = LoadKind::ALL.into_iter().filter(missed).collect();
+        let keepers: BTreeSet<String> = missed.iter().flat_map(|kind| attachment.keepers_of(*kind)).collect();
+        // Of another manager it knows nothing.
+        if !keepers.iter().eq([BLUETOOTHD]) {
+            return;
+        }
+        let known: Vec<_> = paired.peers.keys().filter_map(|peer| self.table.get(*peer)).collect();
+        if paired.unreadable_count > 0 || known.len() < paired.peers.len() {
+            return;
+        }
+        for kind in missed {
+            let of_bonds = known.iter().flat_map(|bond| LoadItem::of_bond(bond, attachment.dual_mode));
+            let records: Records =
+                of_bonds.filter(|(of, _, _)| *of == kind).map(|(_, place, item)| (place, item)).collect();
+            for (place, item) in &records {
+                attachment.shadow.add(kind, *place, item.clone());
+            }
+            attachment.theirs.inherited(BLUETOOTHD, kind, &records);
+            attachment.shadow.vouch_complete(kind);
+        }
+        self.bonds_dirty = true;
+        self.check_all_lists();
     }
 
     /// A name that the peer gave itself is taken where none is known.
     fn take_names(&mut self, seen: &PairedPeers) {
-        let mut changed = false;
-        for (peer, name) in &seen.peers {
-            let Some(name) = name else { continue };
-            let nameless = self.table.get(*peer).is_some_and(|bond| bond.metadata.name.is_none());
-            changed |= nameless && self.table.touch(*peer, |metadata| metadata.name = Some(name.clone()));
+        let nameless =
+            |peer: PeerAddress| self.table.get(peer).is_some_and(|bond| bond.metadata.name.is_none());
+        let found: Vec<(PeerAddress, String)> = seen
+            .peers
+            .iter()
+            .filter_map(|(peer, name)| Some((*peer, name.clone()?)))
+            .filter(|(peer, _)| nameless(*peer))
+            .collect();
+        if found.is_empty() {
+            return;
         }
-        if changed {
-            self.save_bonds();
-            self.bonds_dirty = true;
+        for (peer, name) in found {
+            self.table.touch(peer, |metadata| metadata.name = Some(name));
         }
+        self.save_bonds();
+        self.bonds_dirty = true;
     }
 }

@@ -1,10 +1,12 @@
+mod paired;
+
 use std::time::Duration;
 
 use super::*;
 use crate::adapter::gate::HoldReason;
 use crate::adapter::load::ListOutcome;
 use crate::adapter::messages::{
-    ControllerInfo, EventKind, ForgetBond, KernelSideState, Restore, Sync as SyncState,
+    Activity, ControllerInfo, EventKind, ForgetBond, KernelSideState, Restore, Sync as SyncState,
 };
 use crate::bond::plan::RestoreMode;
 use crate::bond::testing::{irk, legacy_ltk, peer, secure_bond, secure_ltk};
@@ -38,7 +40,8 @@ impl Rig {
         }
         let stored = StoredAdapter { address: ADAPTER.parse().unwrap(), table, record };
         let now = Now { instant: Instant::now(), wall: UnixMillis(1_000_000) };
-        let machine = AdapterMachine::new(stored, Mode::Auto, FingerprintKey::new([3; 32]), now);
+        let options = AdapterOptions { default_mode: Mode::Auto, learn: true };
+        let machine = AdapterMachine::new(stored, options, FingerprintKey::new([3; 32]), now);
         let mut rig = Self {
             machine,
             now,
@@ -60,7 +63,7 @@ impl Rig {
         while let Some(output) = self.machine.take_output() {
             match output {
                 Output::SendList(list) => {
-                    let peers = self.machine.current_list_peers();
+                    let (_, peers) = self.machine.current_list().unwrap();
                     assert_eq!(peers.len(), list.len());
                     self.sent.push((format!("{:?}", list.kind()), peers));
                 }
@@ -118,7 +121,11 @@ impl Rig {
 
     fn kernel_takes_all(&mut self) {
         for _ in 0..8 {
-            self.act(|machine, now| machine.list_outcome(ListOutcome::Taken, now));
+            if let Some((kind, _)) = self.machine.current_list() {
+                let shown = Activity::OwnLoadEnded { kind, taken: true };
+                self.act(|machine, now| machine.observed(shown, now));
+                self.act(|machine, now| machine.list_outcome(ListOutcome::Taken, now));
+            }
         }
     }
 
@@ -148,8 +155,9 @@ impl Rig {
     }
 
     fn manager(&mut self, managers: &[&str]) {
-        let managers = managers.iter().map(|name| (*name).to_owned()).collect();
-        let seen = Some(Neighbours { managers, listeners: Vec::new() });
+        let managers: Vec<String> = managers.iter().map(|name| (*name).to_owned()).collect();
+        let keepers = managers.iter().filter(|name| *name == "bluetoothd").cloned().collect();
+        let seen = Some(Neighbours { managers, keepers, listeners: Vec::new() });
         self.act(|machine, now| machine.neighbours_changed(seen, now));
     }
 
@@ -261,10 +269,10 @@ fn observe_never_loads_and_auto_holds_beside_a_manager_and_says_who() {
 
     let mut rig = Rig::new(&[secure_bond(LOCK, 1)], AdapterRecord::default());
     rig.manager(&["bluetoothd"]);
-    rig.attach();
+    rig.attach_with(1, false);
     rig.wait(10_000);
     assert!(rig.sent.is_empty());
-    let hold = Verdict::Hold(HoldReason::Manager { name: "bluetoothd".to_owned() });
+    let hold = Verdict::Hold(HoldReason::KeysUnknown { manager: "bluetoothd".to_owned() });
     assert_eq!(rig.states.last().unwrap().verdict, hold);
     assert_eq!(rig.events, ["adapter_held gate"]);
 }
@@ -273,7 +281,8 @@ fn observe_never_loads_and_auto_holds_beside_a_manager_and_says_who() {
 fn own_loads_beside_a_manager_and_a_mode_change_takes_effect_at_once() {
     let mut rig = Rig::new(&[secure_bond(LOCK, 1)], AdapterRecord::default());
     rig.manager(&["bluetoothd"]);
-    rig.attach();
+    rig.attach_with(1, false);
+    assert!(rig.sent.is_empty());
     rig.act(|machine, now| {
         machine.set_mode(Mode::Own, now);
     });
@@ -291,6 +300,7 @@ fn a_bond_captured_beside_a_manager_is_foreign_and_is_not_loaded_later() {
     assert_eq!(rig.machine.table().get(peer(LOCK)).unwrap().metadata.custody, Custody::Foreign);
     rig.act(|machine, now| machine.detach(now));
     rig.manager(&[]);
+    rig.sent.clear();
     rig.attach_with(2, true);
     rig.kernel_takes_all();
     assert_eq!(rig.sent, [("Irks".to_owned(), Vec::new())]);
@@ -302,7 +312,10 @@ fn a_key_that_arrives_while_a_list_is_on_its_way_is_loaded_again_at_once() {
     rig.attach();
     rig.key(CapturedKey::Ltk(secure_ltk(1)));
     rig.kernel_takes_all();
-    assert_eq!(rig.sent_kinds(), ["Irks", "Ltks", "Irks", "Ltks"]);
+    assert_eq!(rig.machine.describe_bonds().bonds[0].loaded, Some(false), "it may have been wiped");
+    rig.wait(50);
+    rig.kernel_takes_all();
+    assert_eq!(rig.sent_kinds(), ["Irks", "Ltks", "Ltks"]);
     assert_eq!(rig.sent.last().unwrap().1.len(), 2, "the second list lacks the new key");
 }
 
@@ -455,7 +468,7 @@ fn a_restore_is_stored_then_loaded_then_answered_and_announced_once() {
 fn a_restore_on_a_held_adapter_succeeds_in_the_store_and_says_so() {
     let mut rig = Rig::new(&[], AdapterRecord::default());
     rig.manager(&["bluetoothd"]);
-    rig.attach();
+    rig.attach_with(1, false);
     rig.restore(vec![secure_bond(LOCK, 1)], RestoreMode::Merge, None);
     rig.persist();
     let Some(Reply::Restore(Ok(report))) = rig.replies.last() else { panic!("no answer") };
@@ -505,7 +518,7 @@ fn a_kernel_that_does_not_answer_is_reported_and_tried_again_after_a_wait() {
     rig.attach();
     rig.act(|machine, now| machine.list_outcome(ListOutcome::Silent, now));
     assert_eq!(rig.sync(), SyncState::Failed);
-    assert_eq!(rig.machine.describe_bonds().bonds[0].loaded, None);
+    assert_eq!(rig.machine.describe_bonds().bonds[0].loaded, Some(false));
     assert_eq!(rig.sent.len(), 1);
     rig.wait(999);
     assert_eq!(rig.sent.len(), 1);
@@ -559,9 +572,9 @@ fn the_machine_never_asks_to_be_woken_in_the_past_without_having_something_to_do
 fn only_held_events_tell_of_a_hold_and_each_plug_in_tells_again() {
     let mut rig = Rig::new(&[], AdapterRecord::default());
     rig.manager(&["bluetoothd"]);
-    rig.attach();
+    rig.attach_with(1, false);
     rig.act(|machine, now| machine.detach(now));
-    rig.attach_with(2, true);
+    rig.attach_with(2, false);
     assert_eq!(rig.events, ["adapter_held gate", "adapter_held gate"]);
 }
 

@@ -253,7 +253,7 @@ fn keep_the_rest(file: &KeyFile<'_>, draft: &mut Draft) {
         let known = known_keys(group.name);
         let is_kept = |entry: &&Entry<'_>| {
             let is_derived = entry.key == "SupportedTechnologies" && entry.value == derived;
-            !known.contains(&entry.key) && !(group.name == GENERAL && is_derived)
+            !(known.contains(&entry.key) || (group.name == GENERAL && is_derived))
         };
         let kept = || group.entries.iter().filter(is_kept);
         if group.entries.is_empty() || kept().next().is_some() {
