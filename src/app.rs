@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 use actix::prelude::*;
 
 use crate::adapter::actor::AdapterActor;
-use crate::adapter::machine::{AdapterMachine, Now};
+use crate::adapter::machine::{AdapterMachine, AdapterOptions, Now};
 use crate::adapter::messages::{Neighbourhood, NeighbourhoodChanged};
 use crate::adapter::ports::AdapterPorts;
 use crate::bluez;
@@ -233,7 +233,7 @@ impl Sockets {
 }
 
 fn watch(socket: MgmtSocket, registry: &Addr<RegistryActor>) -> Neighbourhood {
-    let watch = WatchActor::new(socket, registry.clone().recipient());
+    let watch = WatchActor::new(socket, registry.clone().recipient(), registry.clone().recipient());
     let neighbourhood = watch.neighbourhood();
     watch.start();
     neighbourhood
@@ -284,10 +284,12 @@ fn adapter_factory(
     let default_mode = move |address: AdapterAddress| -> Mode {
         adapters.modes.get(&address).copied().unwrap_or(adapters.default_mode)
     };
+    let learn = settings.learn;
     Box::new(move |stored: StoredAdapter| {
         let address = stored.address;
         let now = Now { instant: std::time::Instant::now(), wall: wall_clock() };
-        let machine = AdapterMachine::new(stored, default_mode(address), fingerprint_key.clone(), now);
+        let options = AdapterOptions { default_mode: default_mode(address), learn };
+        let machine = AdapterMachine::new(stored, options, fingerprint_key.clone(), now);
         let actor = AdapterActor::new(address, endpoint.clone(), machine, ports.clone(), wall_clock).start();
         AdapterEntry {
             handle: AdapterActor::handle(address, &actor),
@@ -295,6 +297,7 @@ fn adapter_factory(
             detach: actor.clone().recipient(),
             neighbours: actor.clone().recipient(),
             paired: actor.clone().recipient(),
+            observed: actor.clone().recipient(),
             persisted: actor.clone().recipient(),
             persist_failed: actor.clone().recipient(),
             drain: actor.clone().recipient(),

@@ -48,6 +48,8 @@ pub struct Settings {
     pub adapters: AdapterSettings,
     pub store: StoreSettings,
     pub commands: Commands,
+    /// Store the bonds that other managers load.
+    pub learn: bool,
     /// Publish Home Assistant discovery.
     pub discovery: bool,
     /// Ask bluetoothd over D-Bus what it calls paired, where there is a bus.
@@ -183,6 +185,7 @@ impl Settings {
             store: read_store(&mut reader)?,
             adapters: read_adapters(&mut reader)?,
             commands: reader.word("commands", "all", Commands::from_word, "none, read, all")?,
+            learn: reader.flag("learn", true)?,
             discovery: reader.flag("discovery", true)?,
             dbus: reader.flag("dbus", true)?,
             mgmt_endpoint: read_endpoint(&mut reader)?,
@@ -222,6 +225,7 @@ impl Settings {
                 "ceiling_ms": self.store.ceiling.as_millis() as u64,
             },
             "commands": self.commands.as_str(),
+            "learn": self.learn,
             "discovery": self.discovery,
             "dbus": self.dbus,
         })

@@ -128,6 +128,7 @@ impl AdapterActor {
             restore: actor.clone().recipient(),
             forget: actor.clone().recipient(),
             reload: actor.clone().recipient(),
+            adopt: actor.clone().recipient(),
             set_mode: actor.clone().recipient(),
         }
     }

@@ -6,9 +6,10 @@ use crate::mgmt::Event;
 /// What an event means to the adapter; none where it means nothing.
 pub fn kernel_event(event: Event) -> Option<KernelEvent> {
     Some(match event {
-        Event::NewKey(report) => match report.accept() {
-            Ok((peer, key)) => KernelEvent::Key { peer, key },
-            Err(reason) => KernelEvent::Skipped { reason: reason.code() },
+        Event::NewKey(report) => match (report.skip_reason(), report.record.key) {
+            (None, Ok((peer, key))) => KernelEvent::Key { peer, key },
+            (Some(reason), Ok((peer, key))) => KernelEvent::PassingKey { peer, key, reason: reason.code() },
+            (_, Err(error)) => KernelEvent::Skipped { reason: error.code() },
         },
         // A private address that the kernel could not resolve names nobody.
         Event::DeviceConnected { address, data, .. } => {

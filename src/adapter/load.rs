@@ -6,17 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::bond::{Bond, BondTable, ConnectionParameters, Irk, LinkKey, Ltk, PeerAddress};
+use super::records::{LoadItem, Place, Records};
+use crate::bond::{Bond, PeerAddress};
 use crate::mgmt::{Built, LoadKind, LoadList, RefusalReason};
-
-/// One record of a list.
-#[derive(Clone)]
-pub enum LoadItem {
-    Irk(Irk),
-    LinkKey(LinkKey),
-    Ltk(Ltk),
-    ConnectionParameters(ConnectionParameters),
-}
 
 /// A record and whose it is.
 #[derive(Clone)]
@@ -53,50 +45,84 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// Composes the lists for the wanted bonds. `dual_mode`: the controller has BR/EDR.
-    /// `may_empty`: an empty list of keys is sent too, because something must go from the kernel's;
-    /// otherwise it is left out, as all it could do is take away keys that we do not know of.
-    pub fn compose(
-        table: &BondTable,
-        wanted: impl Fn(&Bond) -> bool,
+    /// Composes the lists. `theirs`: records of others that go along, first, so that they are never those for
+    /// which there is no room; where a bond has records of the same kind for the peer, those stand.
+    /// `dual_mode`: the controller has BR/EDR.
+    pub fn compose<'a>(
+        theirs: &BTreeMap<LoadKind, Records>,
+        bonds: impl IntoIterator<Item = &'a Bond>,
         dual_mode: bool,
-        may_empty: bool,
     ) -> Self {
-        let mut lists = Self::default();
-        // Always, even empty: only a kernel that was given a list of IRKs asks peers for theirs.
-        lists.entries.insert(LoadKind::Irks, Vec::new());
-        if may_empty {
-            lists.entries.insert(LoadKind::Ltks, Vec::new());
-            if dual_mode {
-                lists.entries.insert(LoadKind::LinkKeys, Vec::new());
-            }
-        }
-        let mut bonds: Vec<&Bond> = table.bonds().filter(|bond| wanted(bond)).collect();
+        let mut bonds: Vec<&Bond> = bonds.into_iter().collect();
         // Where not all fit, the ones changed last are the ones in use.
         bonds.sort_by_key(|bond| (std::cmp::Reverse(bond.metadata.updated_at), bond.peer));
-        for bond in bonds {
-            lists.add_bond(bond, dual_mode);
+        let of_bonds: Vec<(LoadKind, Place, LoadItem)> =
+            bonds.into_iter().flat_map(|bond| LoadItem::of_bond(bond, dual_mode)).collect();
+        let known: BTreeSet<(LoadKind, PeerAddress)> =
+            of_bonds.iter().map(|(kind, (peer, _), _)| (*kind, *peer)).collect();
+        let mut lists = Self::default();
+        for (kind, records) in theirs {
+            for ((peer, _), item) in records {
+                if !known.contains(&(*kind, *peer)) && (dual_mode || *kind != LoadKind::LinkKeys) {
+                    lists.push(*kind, *peer, item.clone());
+                }
+            }
+        }
+        for (kind, (peer, _), item) in of_bonds {
+            lists.push(kind, peer, item);
         }
         lists.leave_out_refused();
         lists
     }
 
-    fn add_bond(&mut self, bond: &Bond, dual_mode: bool) {
-        let mut add = |kind: LoadKind, item: LoadItem| {
-            self.entries.entry(kind).or_default().push(LoadEntry { peer: bond.peer, item });
-        };
-        if let Some(irk) = &bond.irk {
-            add(LoadKind::Irks, LoadItem::Irk(irk.clone()));
+    fn push(&mut self, kind: LoadKind, peer: PeerAddress, item: LoadItem) {
+        self.entries.entry(kind).or_default().push(LoadEntry { peer, item });
+    }
+
+    /// As plug-in wants it: the list of IRKs goes out even when it is empty, because only a kernel that was
+    /// given one asks peers for theirs.
+    #[must_use]
+    pub fn priming(mut self) -> Self {
+        self.entries.entry(LoadKind::Irks).or_default();
+        self
+    }
+
+    /// As a removal wants it: the lists of keys go out even when they are empty, because something must
+    /// go from the kernel's. Otherwise an empty one is left out: all it could do is take away keys that
+    /// we do not know of.
+    #[must_use]
+    pub fn emptying(mut self, dual_mode: bool) -> Self {
+        self.entries.entry(LoadKind::Ltks).or_default();
+        if dual_mode {
+            self.entries.entry(LoadKind::LinkKeys).or_default();
         }
-        for ltk in bond.ltks() {
-            add(LoadKind::Ltks, LoadItem::Ltk(ltk.clone()));
+        self
+    }
+
+    /// Only the lists that `wanted` says.
+    #[must_use]
+    pub fn only(mut self, wanted: impl Fn(LoadKind) -> bool) -> Self {
+        self.entries.retain(|kind, _| wanted(*kind));
+        self
+    }
+
+    /// These lists, empty or not.
+    #[must_use]
+    pub fn exactly(mut self, wanted: &[LoadKind]) -> Self {
+        for kind in wanted {
+            self.entries.entry(*kind).or_default();
         }
-        if let (Some(link_key), true) = (&bond.link_key, dual_mode) {
-            add(LoadKind::LinkKeys, LoadItem::LinkKey(link_key.clone()));
-        }
-        if let (Some(parameters), true) = (bond.connection_parameters, bond.has_le_keys()) {
-            add(LoadKind::ConnectionParameters, LoadItem::ConnectionParameters(parameters));
-        }
+        self.only(|kind| wanted.contains(&kind))
+    }
+
+    /// The records of one list.
+    pub fn records(&self, kind: LoadKind) -> Records {
+        records_of(self.entries.get(&kind).map_or(&[], Vec::as_slice))
+    }
+
+    /// No list at all.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Takes out what the kernel would refuse, or has no room for.
@@ -120,6 +146,10 @@ impl Lists {
     pub fn count(&self, kind: LoadKind) -> usize {
         self.entries.get(&kind).map_or(0, Vec::len)
     }
+}
+
+fn records_of(entries: &[LoadEntry]) -> Records {
+    entries.iter().map(|entry| ((entry.peer, entry.item.slot().1), entry.item.clone())).collect()
 }
 
 /// What a list that was sent came to.
@@ -179,6 +209,9 @@ pub struct LoadRun {
 }
 
 impl LoadRun {
+    /// The cause of a run that puts back what another process's load has left out.
+    pub const ANSWER: &'static str = "foreign_load";
+
     pub fn new(lists: Lists, generation: u64, cause: &'static str) -> Self {
         let mut run = Self {
             generation,
@@ -198,6 +231,11 @@ impl LoadRun {
         self.current.as_ref().map(|(kind, entries, _)| build(*kind, entries).list)
     }
 
+    /// The list to send now, record by record.
+    pub fn current_records(&self) -> Option<(LoadKind, Records)> {
+        self.current.as_ref().map(|(kind, entries, _)| (*kind, records_of(entries)))
+    }
+
     /// Whose records the list to send now holds.
     #[cfg(test)]
     pub(super) fn current_peers(&self) -> Option<(LoadKind, Vec<PeerAddress>)> {
@@ -210,9 +248,9 @@ impl LoadRun {
         self.taken.get(&kind).copied().unwrap_or(0)
     }
 
-    /// Some record of this peer is not in the kernel.
-    pub fn is_missing(&self, peer: PeerAddress) -> bool {
-        self.refused.contains(&peer) || self.left_out.iter().any(|(left_out, _)| *left_out == peer)
+    /// Puts back what another process's load has left out.
+    pub fn is_answer(&self) -> bool {
+        self.cause == Self::ANSWER
     }
 
     /// Takes the kernel's answer to the current list; says when the run has ended.
@@ -272,8 +310,8 @@ impl LoadRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bond::LinkKeyType;
     use crate::bond::testing::{irk, material, peer, secure_bond};
+    use crate::bond::{BondTable, LinkKey, LinkKeyType};
 
     fn table(count: usize) -> BondTable {
         let mut table = BondTable::new();
@@ -293,8 +331,14 @@ mod tests {
         kinds
     }
 
+    fn compose(table: &BondTable, dual_mode: bool) -> Lists {
+        Lists::compose(&BTreeMap::new(), table.bonds(), dual_mode).priming()
+    }
+
     fn run(table: &BondTable, dual_mode: bool, may_empty: bool) -> LoadRun {
-        LoadRun::new(Lists::compose(table, |_| true, dual_mode, may_empty), 0, "test")
+        let lists = compose(table, dual_mode);
+        let lists = if may_empty { lists.emptying(dual_mode) } else { lists };
+        LoadRun::new(lists, 0, "test")
     }
 
     #[test]
@@ -323,9 +367,31 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_kernels_list_is_left_out_by_name() {
-        let lists = Lists::compose(&table(1_821), |_| true, false, false);
+        let lists = compose(&table(1_821), false);
         assert_eq!(lists.count(LoadKind::Ltks), 1_820);
         assert_eq!(lists.left_out.len(), 1);
+    }
+
+    #[test]
+    fn the_keys_of_others_go_along_and_are_never_those_without_a_room() {
+        let other = peer("D0:00:00:00:00:01");
+        let theirs = crate::bond::testing::secure_ltk(9);
+        let records = Records::from([((other, Some(theirs.slot())), LoadItem::Ltk(theirs))]);
+        let lists = Lists::compose(&[(LoadKind::Ltks, records)].into(), table(1_820).bonds(), false);
+        assert_eq!(lists.count(LoadKind::Ltks), 1_820);
+        assert!(lists.records(LoadKind::Ltks).keys().any(|(peer, _)| *peer == other));
+        assert_eq!(lists.left_out.len(), 1);
+    }
+
+    #[test]
+    fn of_a_peer_with_a_bond_the_bonds_keys_are_loaded() {
+        let bonds = table(1);
+        let bond = bonds.bonds().next().unwrap();
+        let theirs = crate::bond::testing::legacy_ltk(crate::bond::Role::Central, 9);
+        let records = Records::from([((bond.peer, Some(theirs.slot())), LoadItem::Ltk(theirs))]);
+        let lists = Lists::compose(&[(LoadKind::Ltks, records)].into(), bonds.bonds(), false);
+        let places: Vec<_> = lists.records(LoadKind::Ltks).into_keys().collect();
+        assert_eq!(places, [(bond.peer, Some(bond.ltks()[0].slot()))]);
     }
 
     #[test]

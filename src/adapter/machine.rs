@@ -6,8 +6,15 @@
 //! answer a confirmation or a passkey, never send a load against the gate's word, and never announce a bond
 //! that is not durable. Driven by `adapter::actor`.
 
+mod adopt;
 mod capture;
 mod command;
+mod foreign;
+#[cfg(test)]
+mod foreign_tests;
+#[cfg(test)]
+mod interleavings;
+mod learn;
 mod load;
 mod paired;
 mod report;
@@ -21,16 +28,18 @@ use std::time::Instant;
 use super::gate::{self, GateFacts, Verdict};
 use super::load::LoadRun;
 use super::messages::{
-    AdapterEvent, AdapterStateChanged, Attach, BondsDescription, CommandError, EventKind, ForgetReport,
-    KernelSide, Neighbours, RestoreReport,
+    AdapterEvent, AdapterStateChanged, AdoptReport, Attach, BondsDescription, CommandError, EventKind,
+    ForgetReport, KernelSide, Neighbours, RestoreReport,
 };
+use super::pace::Pace;
 use super::pairing::Pairings;
 use super::shadow::Shadow;
+use super::theirs::Theirs;
 use crate::bond::{
     AdapterAddress, AdapterRecord, Appearance, BondTable, CapturedKey, FingerprintKey, Mode, PeerAddress,
     UnixMillis,
 };
-use crate::mgmt::LoadList;
+use crate::mgmt::{LoadKind, LoadList};
 use crate::store::messages::{StoreFault, StoredAdapter};
 use command::PendingCommand;
 
@@ -49,7 +58,13 @@ pub enum KernelEvent {
         peer: PeerAddress,
         key: CapturedKey,
     },
-    /// A key that must not be kept, and why.
+    /// A key that the kernel holds and that must not be kept, and why.
+    PassingKey {
+        peer: PeerAddress,
+        key: CapturedKey,
+        reason: &'static str,
+    },
+    /// Something that is no key of a bond, and why.
     Skipped {
         reason: &'static str,
     },
@@ -115,6 +130,15 @@ pub enum Reply {
     Restore(Result<RestoreReport, CommandError>),
     Forget(Result<ForgetReport, CommandError>),
     Reload(Result<KernelSide, CommandError>),
+    Adopt(Result<AdoptReport, CommandError>),
+}
+
+/// What the configuration says of an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdapterOptions {
+    pub default_mode: Mode,
+    /// Store the keys that other managers load.
+    pub learn: bool,
 }
 
 /// The adapter while it is plugged in.
@@ -124,11 +148,25 @@ struct Attachment {
     dual_mode: bool,
     appearance: Option<Appearance>,
     shadow: Shadow,
-    /// Peers whose keys the kernel itself made in this appearance: a load must not drop them,
-    /// whoever keeps them.
-    made_here: BTreeSet<PeerAddress>,
+    theirs: Theirs,
+    /// Everybody who has managed it in this appearance, gone or not: what they loaded stays.
+    managers: BTreeSet<String>,
+    pace: Pace,
     connected: BTreeSet<PeerAddress>,
     run: Option<LoadRun>,
+    /// Loads of ours that the monitor channel has not shown yet.
+    unseen: foreign::Unseen,
+    /// When each list was last replaced, by anybody.
+    replaced_at: BTreeMap<LoadKind, Instant>,
+    /// Lists in which something may be missing.
+    unchecked: BTreeSet<LoadKind>,
+    /// The same, once no pairing is under way: more keys may come.
+    unchecked_after_pairing: BTreeSet<LoadKind>,
+    /// Peers that were unpaired in this appearance and not paired again: a list of ours that was on its way, or
+    /// a load that was read late, may bring them back.
+    unpaired: BTreeSet<PeerAddress>,
+    /// Peers of which the kernel refused a record.
+    refused: BTreeSet<PeerAddress>,
     /// A load is wanted as soon as nothing stands against it, and why.
     wanted: Option<load::Wanted>,
     retry: load::Retry,
@@ -138,7 +176,7 @@ struct Attachment {
 /// See the module text.
 pub struct AdapterMachine {
     address: AdapterAddress,
-    default_mode: Mode,
+    options: AdapterOptions,
     fingerprint_key: FingerprintKey,
     record: AdapterRecord,
     table: BondTable,
@@ -148,6 +186,10 @@ pub struct AdapterMachine {
     attachment: Option<Attachment>,
     neighbours: Option<Neighbours>,
     pairings: Pairings,
+    learned: learn::Learned,
+    /// Peers whose keys were made or chosen while this service watched: a manager that loads
+    /// others has older ones.
+    keys_watched: BTreeSet<PeerAddress>,
     announcements: Vec<report::Announcement>,
     last_seen: BTreeMap<PeerAddress, UnixMillis>,
     /// Names that connections told, of peers without a bond yet.
@@ -162,11 +204,16 @@ pub struct AdapterMachine {
 
 impl AdapterMachine {
     /// An adapter as it was stored, not plugged in.
-    pub fn new(stored: StoredAdapter, default_mode: Mode, fingerprint_key: FingerprintKey, now: Now) -> Self {
+    pub fn new(
+        stored: StoredAdapter,
+        options: AdapterOptions,
+        fingerprint_key: FingerprintKey,
+        now: Now,
+    ) -> Self {
         let StoredAdapter { address, table, record } = stored;
         let mut machine = Self {
             address,
-            default_mode,
+            options,
             fingerprint_key,
             record,
             persisted_generation: table.generation(),
@@ -176,6 +223,8 @@ impl AdapterMachine {
             attachment: None,
             neighbours: None,
             pairings: Pairings::default(),
+            learned: learn::Learned::default(),
+            keys_watched: BTreeSet::new(),
             announcements: Vec::new(),
             last_seen: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -197,33 +246,44 @@ impl AdapterMachine {
 
     /// When [`tick`](Self::tick) is due next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let retry = self.attachment.as_ref().and_then(|attachment| {
-            let waits = attachment.run.is_none() && attachment.wanted.is_some() && self.verdict().may_load();
-            attachment.retry.at().filter(|_| waits)
-        });
+        let loads = self.attachment.as_ref().and_then(|attachment| self.next_load(attachment));
+        let truce = self.attachment.as_ref().and_then(|attachment| attachment.pace.truce_ends());
         let command = self.command.as_ref().map(PendingCommand::deadline);
-        [self.pairings.next_deadline(), retry, command].into_iter().flatten().min()
+        let learned = self.learned.deadline();
+        [self.pairings.next_deadline(), loads, truce, learned, command].into_iter().flatten().min()
     }
 
     /// Time has passed.
     pub fn tick(&mut self, now: Now) {
+        if let Some(attachment) = &mut self.attachment {
+            attachment.pace.tick(now.instant);
+        }
         self.announce_finished_pairings(now);
+        self.finish_learning(now);
         self.expire_command(now);
         self.settle(now);
     }
 
     /// The adapter was plugged in, or was there when the service started.
     pub fn attach(&mut self, attach: Attach, now: Now) {
-        let Attach { index, info, appearance, seen_appearing } = attach;
+        let Attach { index, info, appearance, seen_appearing, lately } = attach;
         let mut attachment = Attachment {
             index,
             powered: info.powered,
             dual_mode: info.bredr,
             shadow: if seen_appearing { Shadow::of_new_appearance() } else { Shadow::unknown() },
             appearance,
-            made_here: BTreeSet::new(),
+            theirs: Theirs::default(),
+            managers: self.neighbours.iter().flat_map(|seen| seen.managers.iter().cloned()).collect(),
+            pace: Pace::default(),
             connected: BTreeSet::new(),
             run: None,
+            unseen: foreign::Unseen::default(),
+            replaced_at: BTreeMap::new(),
+            unchecked: BTreeSet::new(),
+            unchecked_after_pairing: BTreeSet::new(),
+            unpaired: BTreeSet::new(),
+            refused: BTreeSet::new(),
             wanted: None,
             retry: load::Retry::default(),
             last_error: None,
@@ -241,6 +301,10 @@ impl AdapterMachine {
             self.outputs.push_back(Output::SaveRecord(self.record.clone()));
         }
         self.bonds_dirty = true;
+        // Before anything is composed.
+        for observed in lately {
+            self.observe(observed.activity, now);
+        }
         self.settle(now);
     }
 
@@ -257,14 +321,9 @@ impl AdapterMachine {
 
     /// Who else is at this adapter; `None` when that cannot be seen.
     pub fn neighbours_changed(&mut self, seen: Option<Neighbours>, now: Now) {
-        let new_manager = match (&seen, &self.neighbours) {
-            (Some(seen), Some(known)) => seen.managers.iter().any(|name| !known.managers.contains(name)),
-            (Some(seen), None) => !seen.managers.is_empty(),
-            (None, _) => false,
-        };
-        if let (true, Some(attachment)) = (new_manager, &mut self.attachment) {
-            attachment.shadow.forget();
-            self.bonds_dirty = true;
+        // Somebody new brings no keys by being there: its loads are seen.
+        if let (Some(seen), Some(attachment)) = (&seen, &mut self.attachment) {
+            attachment.managers.extend(seen.managers.iter().cloned());
         }
         self.neighbours = seen;
         self.settle(now);
@@ -277,20 +336,38 @@ impl AdapterMachine {
             self.outputs.push_back(Output::SaveRecord(self.record.clone()));
             if let Some(attachment) = &mut self.attachment {
                 // A hold may have kept a load back.
-                let missing = self.table.bonds().any(|bond| attachment.shadow.holds(bond.peer) != Some(true));
+                let (shadow, dual_mode) = (&attachment.shadow, attachment.dual_mode);
+                let missing = self.table.bonds().any(|bond| shadow.holds_bond(bond, dual_mode) != Some(true));
                 if missing && attachment.wanted.is_none() {
                     attachment.wanted = Some(load::Wanted::cause("mode"));
                 }
             }
         }
+        if let Some(attachment) = &mut self.attachment {
+            attachment.pace.make_peace();
+        }
         self.settle(now);
         self.verdict()
     }
 
-    /// The gate's word for the facts as they are.
+    /// The gate's word for the facts as they are: of the two lists without which no bond works.
     pub fn verdict(&self) -> Verdict {
-        let managers = self.neighbours.as_ref().map(|neighbours| neighbours.managers.as_slice());
-        gate::decide(GateFacts { mode: self.mode(), managers })
+        match (self.verdict_of(LoadKind::Ltks), self.verdict_of(LoadKind::Irks)) {
+            (Verdict::Hold(reason), _) | (_, Verdict::Hold(reason)) => Verdict::Hold(reason),
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// The gate's word for one list. What one manager does with a list says nothing of another list.
+    fn verdict_of(&self, kind: LoadKind) -> Verdict {
+        let attachment = self.attachment.as_ref();
+        let complete = attachment.is_none_or(|attachment| attachment.shadow.is_complete(kind));
+        let managers = self.neighbours.as_ref().map(|neighbours| match attachment {
+            Some(attachment) if !complete => attachment.keepers_of(kind),
+            _ => neighbours.managers.clone(),
+        });
+        let quarrel = attachment.and_then(|attachment| attachment.pace.quarrel());
+        gate::decide(GateFacts { mode: self.mode(), managers: managers.as_deref(), complete, quarrel })
     }
 
     /// The bonds as they stand.
@@ -309,7 +386,7 @@ impl AdapterMachine {
     }
 
     fn mode(&self) -> Mode {
-        self.record.mode.unwrap_or(self.default_mode)
+        self.record.mode.unwrap_or(self.options.default_mode)
     }
 
     /// Whatever follows from the facts, once after every input: loads that may start, then what is
@@ -328,6 +405,10 @@ impl AdapterMachine {
         // Said once the adapter is there, not before.
         if !self.is_attached() {
             return;
+        }
+        if verdict.may_load() {
+            // What a hold kept back, or what others have done meanwhile.
+            self.check_all_lists();
         }
         if let Verdict::Hold(reason) = &verdict {
             let kind = EventKind::AdapterHeld { reason: reason.words(), advice: reason.advice() };

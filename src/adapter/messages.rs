@@ -1,6 +1,8 @@
 //! What an adapter actor is told and asked, and what it tells.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod neighbours;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{Message, Recipient};
@@ -11,6 +13,8 @@ use crate::bond::{
     AdapterAddress, AdapterRecord, Appearance, Bond, BondTable, Fingerprint, Health, LocalIdentity, Mode,
     OpaqueItem, PeerAddress, Source, UnixMillis,
 };
+
+pub use neighbours::{Activity, ManagersChanged, Neighbourhood, NeighbourhoodChanged, Neighbours, Observed};
 
 /// What Read Controller Information says of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub struct ControllerInfo {
 }
 
 /// The adapter has appeared under this controller index. Answers whether the adapter's socket could be opened; if not, it is to be attached again later.
-#[derive(Message, Clone, Debug, PartialEq, Eq)]
+#[derive(Message, Clone, Debug)]
 #[rtype(result = "bool")]
 pub struct Attach {
     pub index: u16,
@@ -32,6 +36,8 @@ pub struct Attach {
     pub appearance: Option<Appearance>,
     /// It appeared while we watched: its tables are empty. False for one that was there at our start.
     pub seen_appearing: bool,
+    /// What others have loaded since it appeared, while it was being read.
+    pub lately: Vec<Observed>,
 }
 
 /// The adapter is gone.
@@ -48,50 +54,6 @@ pub struct DrainAdapter;
 #[derive(Message, Clone, Copy, Debug)]
 #[rtype(result = "()")]
 pub struct StopAdapter;
-
-/// Who else is at this adapter, as the monitor channel shows it. `None`: it cannot be read.
-#[derive(Message, Clone, Debug, PartialEq, Eq)]
-#[rtype(result = "()")]
-pub struct ManagersChanged {
-    pub seen: Option<Neighbours>,
-}
-
-/// Other processes that hold control sockets.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Neighbours {
-    /// bluetoothd, or any process that has sent a load for this adapter in this appearance.
-    pub managers: Vec<String>,
-    /// The others.
-    pub listeners: Vec<String>,
-}
-
-/// Who else talks to the kernel's management interface, for the registry to hand to each adapter.
-#[derive(Message, Clone, Debug, PartialEq, Eq, Default)]
-#[rtype(result = "()")]
-pub struct NeighbourhoodChanged {
-    /// None where the monitor channel cannot be read.
-    pub seen: Option<Neighbourhood>,
-}
-
-/// See [`NeighbourhoodChanged`]. Process names.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Neighbourhood {
-    /// Managers of every adapter.
-    pub managers: BTreeSet<String>,
-    pub listeners: BTreeSet<String>,
-    /// Who has replaced a list of the adapter at this index, in its present appearance.
-    pub loaders: BTreeMap<u16, BTreeSet<String>>,
-}
-
-impl Neighbourhood {
-    /// As one adapter sees it.
-    pub fn at(&self, index: u16) -> Neighbours {
-        let loaders = self.loaders.get(&index).into_iter().flatten();
-        let managers: BTreeSet<&String> = self.managers.iter().chain(loaders).collect();
-        let listeners = self.listeners.iter().filter(|name| !managers.contains(name)).cloned().collect();
-        Neighbours { managers: managers.into_iter().cloned().collect(), listeners }
-    }
-}
 
 /// What bluetoothd says over D-Bus, for the registry to hand to each adapter.
 #[derive(Message, Clone, Debug, PartialEq, Eq)]
@@ -203,6 +165,21 @@ pub struct ForgetReport {
     pub peer: PeerAddress,
     pub kernel: KernelSide,
     pub checkpoint: Option<String>,
+}
+
+/// Take foreign bonds into our custody, so that they are kept loaded.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "Result<AdoptReport, CommandError>")]
+pub struct Adopt {
+    /// None: all of them.
+    pub peers: Option<Vec<PeerAddress>>,
+}
+
+/// What adopting came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptReport {
+    pub adopted: Vec<PeerAddress>,
+    pub kernel: KernelSide,
 }
 
 /// Reconcile now.
@@ -372,6 +349,17 @@ pub enum EventKind {
         added: Vec<PeerAddress>,
         replaced: Vec<PeerAddress>,
         lost: Vec<PeerAddress>,
+        adopted: Vec<PeerAddress>,
+    },
+    /// Another manager loads more bonds than are told one by one.
+    BondsLearned {
+        peers: Vec<PeerAddress>,
+    },
+    /// The bond's manager has loaded its list without it.
+    BondOrphaned(BondDescription),
+    /// So has it for more bonds than are told one by one.
+    BondsOrphaned {
+        peers: Vec<PeerAddress>,
     },
     /// Keys were loaded into the kernel.
     AdapterLoaded {
@@ -388,8 +376,17 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every `event_type` there is: Home Assistant drops an event of a type that was not announced.
-    pub const EVENT_TYPES: [&str; 6] =
-        ["bond_added", "bond_updated", "bond_removed", "bonds_restored", "adapter_loaded", "adapter_held"];
+    pub const EVENT_TYPES: [&str; 9] = [
+        "bond_added",
+        "bond_updated",
+        "bond_removed",
+        "bonds_restored",
+        "bonds_learned",
+        "bond_orphaned",
+        "bonds_orphaned",
+        "adapter_loaded",
+        "adapter_held",
+    ];
 
     /// The `event_type` of the public contract.
     pub const fn event_type(&self) -> &'static str {
@@ -398,6 +395,9 @@ impl EventKind {
             Self::BondUpdated(_) => "bond_updated",
             Self::BondRemoved { .. } => "bond_removed",
             Self::BondsRestored { .. } => "bonds_restored",
+            Self::BondsLearned { .. } => "bonds_learned",
+            Self::BondOrphaned(_) => "bond_orphaned",
+            Self::BondsOrphaned { .. } => "bonds_orphaned",
             Self::AdapterLoaded { .. } => "adapter_loaded",
             Self::AdapterHeld { .. } => "adapter_held",
         }
@@ -413,6 +413,7 @@ pub struct AdapterHandle {
     pub restore: Recipient<Restore>,
     pub forget: Recipient<ForgetBond>,
     pub reload: Recipient<Reload>,
+    pub adopt: Recipient<Adopt>,
     pub set_mode: Recipient<SetMode>,
 }
 

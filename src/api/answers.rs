@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::bridge::HealthDto;
 use super::codes::{ApiError, Code};
-use super::dto::{BondDto, GateDto, PeerDto, first_peers};
+use super::dto::{BondDto, GateDto, PeerDto, PeersDto, first_peers};
 use super::limits::{PUBLISH_OCTETS_MAX, REPORT_LINES_MAX};
 use crate::bond::PeerAddress;
 use crate::bond::plan::Hazard;
@@ -20,6 +20,7 @@ pub enum Answer {
     Restored(Box<RestoreDto>),
     Forgotten(Box<ForgottenDto>),
     Reloaded(ReloadedDto),
+    Adopted(AdoptedDto),
     Mode(ModeDto),
     AdapterForgotten(AdapterForgottenDto),
     Checkpoints(CheckpointsDto),
@@ -270,6 +271,15 @@ pub struct ForgottenDto {
 #[derive(Debug, Clone, Serialize)]
 pub struct ReloadedDto {
     pub adapter: String,
+    pub kernel: KernelDto,
+}
+
+/// `bonds/adopt`.
+#[derive(Debug, Clone, Serialize)]
+pub struct AdoptedDto {
+    pub adapter: String,
+    #[serde(flatten)]
+    pub adopted: PeersDto,
     pub kernel: KernelDto,
 }
 

@@ -76,6 +76,10 @@ pub struct BondDto {
     pub name: Option<String>,
     pub custody: &'static str,
     pub source: &'static str,
+    /// Foreign, and its manager has loaded its list without it.
+    pub orphaned: bool,
+    /// Name of the process that loads it, where it was learned or captured beside one.
+    pub manager: Option<String>,
     pub keys: KeysDto,
     pub fingerprint: String,
     /// Null where it is not known.
@@ -130,6 +134,8 @@ impl BondDto {
             name: metadata.name.clone(),
             custody: metadata.custody.as_str(),
             source: metadata.source.as_str(),
+            orphaned: bond.is_orphaned(),
+            manager: metadata.details.as_ref().and_then(|details| details.manager.clone()),
             keys: KeysDto::of(bond),
             fingerprint: facts.fingerprint.to_string(),
             loaded: facts.loaded,
@@ -228,6 +234,7 @@ pub struct AdapterEventDto {
 #[serde(untagged)]
 pub enum EventDataDto {
     Restored(RestoredDto),
+    Peers(PeersDto),
     Loaded { ltk_count: usize, irk_count: usize, link_key_count: usize },
     Held { reason: String, advice: String },
     None {},
@@ -239,17 +246,24 @@ pub struct RestoredDto {
     pub added_count: usize,
     pub replaced_count: usize,
     pub lost_count: usize,
+    pub adopted_count: usize,
     /// The first of them all.
     pub peers: Vec<PeerDto>,
 }
 
 impl RestoredDto {
-    pub fn of(added: &[PeerAddress], replaced: &[PeerAddress], lost: &[PeerAddress]) -> Self {
-        let all = added.iter().chain(replaced).chain(lost).copied();
+    pub fn of(
+        added: &[PeerAddress],
+        replaced: &[PeerAddress],
+        lost: &[PeerAddress],
+        adopted: &[PeerAddress],
+    ) -> Self {
+        let all = added.iter().chain(replaced).chain(lost).chain(adopted).copied();
         Self {
             added_count: added.len(),
             replaced_count: replaced.len(),
             lost_count: lost.len(),
+            adopted_count: adopted.len(),
             peers: first_peers(all, EVENT_PEERS_MAX),
         }
     }
@@ -265,6 +279,11 @@ pub struct PeersDto {
 impl PeersDto {
     pub fn of(peers: &[PeerAddress]) -> Self {
         Self { count: peers.len(), peers: first_peers(peers.iter().copied(), REPORT_LINES_MAX) }
+    }
+
+    /// As an event carries them.
+    pub fn first(peers: &[PeerAddress]) -> Self {
+        Self { count: peers.len(), peers: first_peers(peers.iter().copied(), EVENT_PEERS_MAX) }
     }
 }
 

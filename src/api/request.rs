@@ -18,6 +18,7 @@ pub enum Request {
     RestoreBonds(RestoreBonds),
     ForgetBond(ForgetBond),
     Reload { adapter: AdapterAddress },
+    AdoptBonds(AdoptBonds),
     ListCheckpoints { adapter: Option<AdapterAddress> },
     CreateCheckpoint { adapter: Option<AdapterAddress>, label: Option<String> },
     SetMode { adapter: AdapterAddress, mode: Mode },
@@ -116,6 +117,14 @@ pub struct ForgetBond {
     pub adapter: AdapterAddress,
     pub peer: PeerSelector,
     pub unpair: bool,
+}
+
+/// `bonds/adopt`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptBonds {
+    pub adapter: AdapterAddress,
+    /// None: every foreign bond.
+    pub peers: Option<Vec<PeerSelector>>,
 }
 
 /// A file's contents inside a request. They hold keys: wiped on drop, and never shown.

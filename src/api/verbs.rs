@@ -10,8 +10,8 @@ use super::limits::{
     RESTORE_OCTETS_MAX, TEXT_OCTETS_MAX,
 };
 use super::request::{
-    Deliver, ExportBonds, ForgetBond, FormatOptions, InlineInput, ListBonds, LogLevel, Request, RestoreBonds,
-    RestoreFrom, Seal,
+    AdoptBonds, Deliver, ExportBonds, ForgetBond, FormatOptions, InlineInput, ListBonds, LogLevel, Request,
+    RestoreBonds, RestoreFrom, Seal,
 };
 use crate::bond::Mode;
 use crate::bond::plan::RestoreMode;
@@ -46,6 +46,10 @@ pub(super) const VERBS: &[Verb] = &[
     Verb { octets_max: RESTORE_OCTETS_MAX, ..changes("bonds/restore", restore_bonds) },
     changes("bonds/forget", forget_bond),
     changes("bonds/reload", |fields| Ok(Request::Reload { adapter: fields.the_adapter()? })),
+    changes("bonds/adopt", |fields| {
+        let (adapter, peers) = (fields.the_adapter()?, fields.peers()?);
+        Ok(Request::AdoptBonds(AdoptBonds { adapter, peers }))
+    }),
     reads("checkpoint/list", |fields| Ok(Request::ListCheckpoints { adapter: fields.adapter()? })),
     changes("checkpoint/create", create_checkpoint),
     changes("adapter/mode", set_mode),

@@ -58,6 +58,13 @@ pub struct BondMetadata {
 }
 
 impl BondMetadata {
+    /// What other systems know of the peer, to be changed; an empty one is dropped again.
+    pub fn note(&mut self, change: impl FnOnce(&mut PeerDetails)) {
+        let mut details = self.details.take().map_or_else(PeerDetails::default, |details| *details);
+        change(&mut details);
+        self.details = details.boxed();
+    }
+
     /// Of a bond that begins now.
     pub const fn new(custody: Custody, source: Source, now: UnixMillis) -> Self {
         Self {
@@ -161,6 +168,12 @@ impl Bond {
             && self.csrk_remote == other.csrk_remote
             && self.link_key == other.link_key
             && self.connection_parameters == other.connection_parameters
+    }
+
+    /// Its manager has loaded its list without this peer: the sign of a lost host.
+    pub fn is_orphaned(&self) -> bool {
+        let orphaned = self.metadata.details.as_ref().is_some_and(|details| details.orphaned);
+        orphaned && self.metadata.custody == Custody::Foreign
     }
 
     /// The strongest LTK's type.

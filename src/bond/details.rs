@@ -4,6 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use super::fingerprint::Fingerprint;
 use super::key::Irk;
 use super::ltk::EncryptionSize;
 
@@ -86,6 +87,10 @@ pub struct PeerDetails {
     pub identifier: Option<u64>,
     /// Name of the process from whose load the bond was learned.
     pub manager: Option<String>,
+    /// That process has since loaded its list without this peer.
+    pub orphaned: bool,
+    /// Keys that some process loads for this peer and that are older than ours.
+    pub outdated: Option<Fingerprint>,
     pub irk_security: Option<KeySecurity>,
     pub csrk_security: Option<KeySecurity>,
     /// Effective octets of the link key, where the source says.
@@ -115,6 +120,8 @@ impl PeerDetails {
         self.role_preference = newer.role_preference.or(self.role_preference);
         self.identifier = newer.identifier.or(self.identifier);
         self.manager = newer.manager.or(self.manager);
+        self.orphaned |= newer.orphaned;
+        self.outdated = newer.outdated.or(self.outdated);
         self.irk_security = newer.irk_security.or(self.irk_security);
         self.csrk_security = newer.csrk_security.or(self.csrk_security);
         self.link_key_size = newer.link_key_size.or(self.link_key_size);

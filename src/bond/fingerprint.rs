@@ -20,6 +20,18 @@ pub struct FingerprintKey([u8; FINGERPRINT_KEY_OCTETS]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 4]);
 
+impl Fingerprint {
+    /// As it is stored.
+    pub const fn to_octets(self) -> [u8; 4] {
+        self.0
+    }
+
+    /// Back from that.
+    pub const fn from_octets(octets: [u8; 4]) -> Self {
+        Self(octets)
+    }
+}
+
 impl FingerprintKey {
     pub const fn new(octets: [u8; FINGERPRINT_KEY_OCTETS]) -> Self {
         Self(octets)

@@ -312,7 +312,10 @@ fn every_event_that_is_published_was_announced() {
         EventKind::BondAdded(described(secure_bond(PEER, 1))),
         EventKind::BondUpdated(described(secure_bond(PEER, 1))),
         EventKind::BondRemoved { peer: peer(PEER), bredr_only: false },
-        EventKind::BondsRestored { added: none(), replaced: none(), lost: none() },
+        EventKind::BondsRestored { added: none(), replaced: none(), lost: none(), adopted: none() },
+        EventKind::BondsLearned { peers: none() },
+        EventKind::BondOrphaned(described(secure_bond(PEER, 1))),
+        EventKind::BondsOrphaned { peers: none() },
         EventKind::AdapterLoaded { ltk_count: 0, irk_count: 0, link_key_count: 0 },
         EventKind::AdapterHeld { reason: String::new(), advice: String::new() },
     ];
@@ -323,6 +326,9 @@ fn every_event_that_is_published_was_announced() {
             | EventKind::BondUpdated(_)
             | EventKind::BondRemoved { .. }
             | EventKind::BondsRestored { .. }
+            | EventKind::BondsLearned { .. }
+            | EventKind::BondOrphaned(_)
+            | EventKind::BondsOrphaned { .. }
             | EventKind::AdapterLoaded { .. }
             | EventKind::AdapterHeld { .. } => {}
         }

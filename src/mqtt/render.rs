@@ -10,8 +10,8 @@ use crate::adapter::messages::{
 use crate::api::answers::{CheckpointDto, KernelDto, PlanDto, PlanPeers, ReportDto, RestoreDto, ResultDto};
 use crate::api::bridge::StoreDto;
 use crate::api::dto::{
-    AdapterEventDto, AdapterStateDto, BondDto, BondFacts, BondListDto, EventDataDto, GateDto, RestoredDto,
-    bond_address_type, moment,
+    AdapterEventDto, AdapterStateDto, BondDto, BondFacts, BondListDto, EventDataDto, GateDto, PeersDto,
+    RestoredDto, bond_address_type, moment,
 };
 use crate::api::rfc3339::rfc3339;
 use crate::api::{ApiError, Code};
@@ -76,14 +76,18 @@ pub(super) fn bond_list(description: &BondsDescription) -> BondListDto {
 
 pub(super) fn adapter_event(event: &AdapterEvent, seq: u64) -> AdapterEventDto {
     let (peer, shown) = match &event.kind {
-        EventKind::BondAdded(description) | EventKind::BondUpdated(description) => {
+        EventKind::BondAdded(description)
+        | EventKind::BondUpdated(description)
+        | EventKind::BondOrphaned(description) => {
             let peer = description.bond.peer;
             (Some((peer, description.bond.is_bredr_only())), Some(bond(description)))
         }
         EventKind::BondRemoved { peer, bredr_only } => (Some((*peer, *bredr_only)), None),
-        EventKind::BondsRestored { .. } | EventKind::AdapterLoaded { .. } | EventKind::AdapterHeld { .. } => {
-            (None, None)
-        }
+        EventKind::BondsRestored { .. }
+        | EventKind::BondsLearned { .. }
+        | EventKind::BondsOrphaned { .. }
+        | EventKind::AdapterLoaded { .. }
+        | EventKind::AdapterHeld { .. } => (None, None),
     };
     AdapterEventDto {
         event_type: event.kind.event_type(),
@@ -100,11 +104,15 @@ pub(super) fn adapter_event(event: &AdapterEvent, seq: u64) -> AdapterEventDto {
 
 fn event_data(kind: &EventKind) -> EventDataDto {
     match kind {
-        EventKind::BondAdded(_) | EventKind::BondUpdated(_) | EventKind::BondRemoved { .. } => {
-            EventDataDto::None {}
+        EventKind::BondAdded(_)
+        | EventKind::BondUpdated(_)
+        | EventKind::BondOrphaned(_)
+        | EventKind::BondRemoved { .. } => EventDataDto::None {},
+        EventKind::BondsRestored { added, replaced, lost, adopted } => {
+            EventDataDto::Restored(RestoredDto::of(added, replaced, lost, adopted))
         }
-        EventKind::BondsRestored { added, replaced, lost } => {
-            EventDataDto::Restored(RestoredDto::of(added, replaced, lost))
+        EventKind::BondsLearned { peers } | EventKind::BondsOrphaned { peers } => {
+            EventDataDto::Peers(PeersDto::first(peers))
         }
         EventKind::AdapterLoaded { ltk_count, irk_count, link_key_count } => EventDataDto::Loaded {
             ltk_count: *ltk_count,

@@ -146,13 +146,17 @@ fn events_of_an_adapter() {
     insta::assert_snapshot!("bond_removed", event(removed, "unpaired"));
     let loaded = EventKind::AdapterLoaded { ltk_count: 3, irk_count: 2, link_key_count: 0 };
     insta::assert_snapshot!("adapter_loaded", event(loaded, "plugged_in"));
-    let reason = HoldReason::Manager { name: "bluetoothd".to_owned() };
+    let reason = HoldReason::KeysUnknown { manager: "bluetoothd".to_owned() };
     let held = EventKind::AdapterHeld { reason: reason.words(), advice: reason.advice() };
     insta::assert_snapshot!("adapter_held", event(held, "manager_seen"));
     let peers: Vec<PeerAddress> =
         (0..EVENT_PEERS_MAX + 5).map(|number| peer(&format!("C0:FF:EE:00:00:{number:02X}"))).collect();
-    let restored =
-        EventKind::BondsRestored { added: peers[..1].to_vec(), replaced: peers[1..].to_vec(), lost: vec![] };
+    let restored = EventKind::BondsRestored {
+        added: peers[..1].to_vec(),
+        replaced: peers[1..].to_vec(),
+        lost: vec![],
+        adopted: vec![],
+    };
     insta::assert_snapshot!("bonds_restored", event(restored, "restore"));
 }
 

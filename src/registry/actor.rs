@@ -12,10 +12,11 @@ use actix::prelude::*;
 
 use self::courier::{Courier, ToAdapter};
 use super::appearance::AppearanceSource;
+use super::lately::Lately;
 use super::machine::{Output, RegistryMachine};
 use crate::adapter::messages::{
     AdapterForgotten, AdapterHandle, AdapterKnown, Attach, Detach, DrainAdapter, ManagersChanged,
-    Neighbourhood, PairedPeers, PairedPeersSeen, StopAdapter,
+    Neighbourhood, Observed, PairedPeers, PairedPeersSeen, StopAdapter,
 };
 use crate::bond::{AdapterAddress, AdapterRecord, BondTable};
 use crate::mgmt::pump::{Batch, pump};
@@ -40,6 +41,7 @@ pub struct AdapterEntry {
     pub detach: Recipient<Detach>,
     pub neighbours: Recipient<ManagersChanged>,
     pub paired: Recipient<PairedPeersSeen>,
+    pub observed: Recipient<Observed>,
     pub persisted: Recipient<BondsPersisted>,
     pub persist_failed: Recipient<PersistFailed>,
     pub drain: Recipient<DrainAdapter>,
@@ -127,6 +129,7 @@ pub struct RegistryActor {
     neighbourhood: Option<Neighbourhood>,
     /// What bluetoothd says, where it can be asked.
     paired: Option<BTreeMap<AdapterAddress, PairedPeers>>,
+    lately: Lately,
     timer: Option<SpawnHandle>,
 }
 
@@ -140,6 +143,7 @@ impl RegistryActor {
             adapters: BTreeMap::new(),
             neighbourhood: None,
             paired: None,
+            lately: Lately::default(),
             timer: None,
         }
     }
@@ -224,15 +228,18 @@ impl RegistryActor {
         self.arm_timer(ctx);
     }
 
-    fn attach(&mut self, adapter: AdapterAddress, attach: Attach, ctx: &mut Context<Self>) {
+    fn attach(&mut self, adapter: AdapterAddress, mut attach: Attach, ctx: &mut Context<Self>) {
         let index = attach.index;
+        attach.lately = self.lately.at(index, adapter);
         let neighbours = self.neighbourhood.as_ref().map(|seen| seen.at(index));
         let fresh =
             StoredAdapter { address: adapter, table: BondTable::new(), record: AdapterRecord::default() };
-        let Some(known) = self.know(fresh, ctx) else { return };
+        if self.know(fresh, ctx).is_none() {
+            return;
+        }
+        let Some(known) = self.adapters.get_mut(&adapter) else { return };
         known.index = Some(index);
         let paired = self.paired.as_ref().and_then(|paired| paired.get(&adapter)).cloned();
-        let Some(known) = self.adapters.get(&adapter) else { return };
         known.courier.tell(ToAdapter::Paired(PairedPeersSeen { seen: paired }));
         // First who else is there: the gate must know when the adapter asks it.
         known.courier.tell(ToAdapter::Neighbours(ManagersChanged { seen: neighbours }));

@@ -5,4 +5,5 @@
 
 pub mod actor;
 pub mod appearance;
+pub mod lately;
 pub mod machine;

@@ -211,6 +211,8 @@ mod tag {
     pub const LINK_KEY_SIZE: u8 = 22;
     /// Of a bond or an adapter; as many as there are items.
     pub const OPAQUE: u8 = 23;
+    pub const ORPHANED: u8 = 24;
+    pub const OUTDATED: u8 = 25;
 
     pub const MODE: u8 = 32;
     pub const INDEX: u8 = 33;

@@ -1,11 +1,11 @@
-//! The shell around [`WatchMachine`]: reads the monitor socket and tells what changed.
+//! The shell around [`WatchMachine`]: reads the monitor socket and tells who is there and what was done.
 
 use std::io;
 
 use actix::prelude::*;
 
 use super::machine::WatchMachine;
-use crate::adapter::messages::{Neighbourhood, NeighbourhoodChanged};
+use crate::adapter::messages::{Neighbourhood, NeighbourhoodChanged, Observed};
 use crate::mgmt::pump::{Batch, pump};
 use crate::mgmt::socket::SOCKET_NAME;
 use crate::mgmt::{MgmtSocket, MonitorFrame};
@@ -18,6 +18,7 @@ pub struct WatchActor {
     machine: WatchMachine,
     socket: Option<MgmtSocket>,
     changed: Recipient<NeighbourhoodChanged>,
+    observed: Recipient<Observed>,
     told: Option<Neighbourhood>,
 }
 
@@ -32,14 +33,18 @@ struct SocketEnded(io::Error);
 impl WatchActor {
     /// `socket` was opened by whoever starts us, so that what the kernel replays at that moment has been
     /// read before anybody acts on it.
-    pub fn new(mut socket: MgmtSocket, changed: Recipient<NeighbourhoodChanged>) -> Self {
+    pub fn new(
+        mut socket: MgmtSocket,
+        changed: Recipient<NeighbourhoodChanged>,
+        observed: Recipient<Observed>,
+    ) -> Self {
         let mut machine = WatchMachine::new(SOCKET_NAME);
         while let Ok(Some(datagram)) = socket.try_recv() {
             if let Ok(frame) = MonitorFrame::decode(datagram) {
                 machine.record(frame);
             }
         }
-        Self { machine, socket: Some(socket), changed, told: None }
+        Self { machine, socket: Some(socket), changed, observed, told: None }
     }
 
     /// Who is there at this moment.
@@ -47,16 +52,29 @@ impl WatchActor {
         self.machine.neighbourhood()
     }
 
+    /// Who is there first, then what they did: the gate must know a manager when its load is answered.
     fn tell(&mut self, ctx: &mut Context<Self>) {
         let seen = self.machine.neighbourhood();
-        if self.told.as_ref() == Some(&seen) {
+        let seen = (self.told.as_ref() != Some(&seen)).then_some(seen);
+        let observed = self.machine.take_observed();
+        if seen.is_none() && observed.is_empty() {
             return;
         }
-        tracing::info!(managers = ?seen.managers, listeners = ?seen.listeners, loaders = ?seen.loaders, "others at the management interface");
-        self.told = Some(seen.clone());
-        // Waiting keeps the order and holds back the reading; nothing of ours is lost by it.
-        let telling = self.changed.send(NeighbourhoodChanged { seen: Some(seen) });
-        ctx.wait(telling.into_actor(self).map(|_, _, _| ()));
+        if let Some(seen) = &seen {
+            tracing::info!(managers = ?seen.managers, listeners = ?seen.listeners, loaders = ?seen.loaders, "others at the management interface");
+            self.told = Some(seen.clone());
+        }
+        let (to_changed, to_observed) = (self.changed.clone(), self.observed.clone());
+        let telling = async move {
+            if let Some(seen) = seen {
+                let _ = to_changed.send(NeighbourhoodChanged { seen: Some(seen) }).await;
+            }
+            for activity in observed {
+                let _ = to_observed.send(activity).await;
+            }
+        };
+        // Waiting keeps the order and holds back the reading; what comes meanwhile waits in the kernel.
+        ctx.wait(telling.into_actor(self));
     }
 }
 
@@ -86,13 +104,10 @@ impl Handler<RecordsReceived> for WatchActor {
     type Result = ();
 
     fn handle(&mut self, records: RecordsReceived, ctx: &mut Context<Self>) {
-        let mut changed = false;
         for frame in records.0.frames {
-            changed |= self.machine.record(frame);
+            self.machine.record(frame);
         }
-        if changed {
-            self.tell(ctx);
-        }
+        self.tell(ctx);
     }
 }
 

@@ -1,31 +1,56 @@
-//! Who holds a control socket and who has replaced a list, from the records of the
+//! Who holds a control socket and what was done to whose lists, from the records of the
 //! monitor channel. Sans-io.
+//!
+//! A command is seen before its result, so a load is handed on with its Command Complete; the kernel answers
+//! a load while it still holds the adapter's lock, so the order of the answers is the order of the loads. Our
+//! own loads are told as well, without their keys: only so can the adapter put them in order with the others'.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::adapter::messages::Neighbourhood;
+use crate::adapter::messages::{Activity, Neighbourhood, Observed};
+use crate::bond::address::ADDRESS_OCTETS;
 use crate::mgmt::monitor::{ControlSocket, Cookie};
-use crate::mgmt::{ForeignCommand, MonitorFrame, MonitorRecord, Opcode};
+use crate::mgmt::{
+    ForeignCommand, ForeignLoad, LoadKind, MonitorFrame, MonitorRecord, Opcode, RawAddress, Status,
+};
 
 /// Processes that keep key lists of their own from the moment they hold a control socket.
 const MANAGER_PROCESSES: [&str; 1] = ["bluetoothd"];
 
-/// Loads that were seen and not answered yet, at most. Each process has a handful in flight; a
+/// Commands that were seen and not answered yet, at most. Each process has a handful in flight; a
 /// kernel that never answers must not fill the memory.
 const UNANSWERED_MAX: usize = 256;
+
+/// What a command will have done once it has succeeded.
+#[derive(Debug, Clone)]
+enum Pending {
+    Load(Arc<ForeignLoad>),
+    OwnLoad(LoadKind),
+    Unpair(RawAddress),
+}
 
 /// See the module text.
 pub struct WatchMachine {
     own_name: &'static str,
     sockets: BTreeMap<Cookie, ControlSocket>,
-    unanswered: BTreeSet<(Cookie, u16, u16)>,
+    unanswered: BTreeMap<(Cookie, u16, u16), Pending>,
     loaders: BTreeMap<u16, BTreeSet<String>>,
+    addresses: BTreeMap<u16, [u8; ADDRESS_OCTETS]>,
+    observed: Vec<Observed>,
 }
 
 impl WatchMachine {
     /// `own_name`: the thread name under which our own sockets are opened.
     pub const fn new(own_name: &'static str) -> Self {
-        Self { own_name, sockets: BTreeMap::new(), unanswered: BTreeSet::new(), loaders: BTreeMap::new() }
+        Self {
+            own_name,
+            sockets: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
+            loaders: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            observed: Vec::new(),
+        }
     }
 
     /// Takes one record; true when the neighbourhood may have changed.
@@ -37,36 +62,85 @@ impl WatchMachine {
                 true
             }
             MonitorRecord::ControlClosed { cookie } => {
-                self.unanswered.retain(|(owner, _, _)| *owner != cookie);
+                self.unanswered.retain(|(owner, _, _), _| *owner != cookie);
                 self.sockets.remove(&cookie).is_some()
             }
-            // Its tables are gone, and with them what anybody has loaded.
-            MonitorRecord::IndexGone | MonitorRecord::NewIndex { .. } => {
-                self.unanswered.retain(|(_, about, _)| *about != index);
-                self.loaders.remove(&index).is_some()
+            MonitorRecord::NewIndex { address, .. } => {
+                let changed = self.reset(index);
+                self.name(index, address);
+                changed
             }
-            MonitorRecord::Command { cookie, opcode, command: ForeignCommand::Load(_) } => {
-                self.load_sent(cookie, index, opcode);
+            MonitorRecord::IndexGone => self.reset(index),
+            // Some controllers tell their address only once they were set up.
+            MonitorRecord::IndexInformation { address, .. } => {
+                self.name(index, address);
+                false
+            }
+            MonitorRecord::Command { cookie, opcode, command } => {
+                self.command(cookie, index, opcode, command);
                 false
             }
             MonitorRecord::CommandEnded { cookie, opcode, status } => {
-                let asked = self.unanswered.remove(&(cookie, index, opcode.0));
-                asked && status.is_success() && self.loaded(cookie, index)
+                self.ended(cookie, index, opcode, status)
             }
             _ => false,
         }
     }
 
-    fn load_sent(&mut self, cookie: Cookie, index: u16, opcode: Opcode) {
-        if !self.is_ours(cookie) && self.unanswered.len() < UNANSWERED_MAX {
-            self.unanswered.insert((cookie, index, opcode.0));
+    /// What was done since the last call, in order.
+    pub fn take_observed(&mut self) -> Vec<Observed> {
+        std::mem::take(&mut self.observed)
+    }
+
+    /// Its tables are gone, and with them what anybody has loaded.
+    fn reset(&mut self, index: u16) -> bool {
+        self.unanswered.retain(|(_, about, _), _| *about != index);
+        self.addresses.remove(&index);
+        self.observe(index, Activity::Reset);
+        self.loaders.remove(&index).is_some()
+    }
+
+    fn name(&mut self, index: u16, address: [u8; ADDRESS_OCTETS]) {
+        if address != [0; ADDRESS_OCTETS] {
+            self.addresses.insert(index, address);
         }
     }
 
-    /// A load counts once the kernel has answered it: until then the list may still be the old one.
-    fn loaded(&mut self, cookie: Cookie, index: u16) -> bool {
-        let process = self.sockets.get(&cookie).map_or("unknown", |socket| socket.process.as_str());
-        self.loaders.entry(index).or_default().insert(process.to_owned())
+    fn observe(&mut self, index: u16, activity: Activity) {
+        let address = self.addresses.get(&index).copied();
+        self.observed.push(Observed { index, address, activity });
+    }
+
+    fn command(&mut self, cookie: Cookie, index: u16, opcode: Opcode, command: ForeignCommand) {
+        let ours = self.is_ours(cookie);
+        let pending = match command {
+            ForeignCommand::Load(load) if ours => Pending::OwnLoad(load.kind),
+            ForeignCommand::Load(load) => Pending::Load(Arc::new(load)),
+            ForeignCommand::Unpair { address, .. } if !ours => Pending::Unpair(address),
+            _ => return,
+        };
+        if self.unanswered.len() < UNANSWERED_MAX {
+            self.unanswered.insert((cookie, index, opcode.0), pending);
+        }
+    }
+
+    /// A command counts once the kernel has answered it: until then the list may still be the old one.
+    fn ended(&mut self, cookie: Cookie, index: u16, opcode: Opcode, status: Status) -> bool {
+        let Some(pending) = self.unanswered.remove(&(cookie, index, opcode.0)) else { return false };
+        let taken = status.is_success();
+        match pending {
+            Pending::OwnLoad(kind) => self.observe(index, Activity::OwnLoadEnded { kind, taken }),
+            Pending::Unpair(address) if taken => self.observe(index, Activity::Unpaired { address }),
+            Pending::Load(load) if taken => {
+                let process = self.sockets.get(&cookie).map_or("unknown", |socket| socket.process.as_str());
+                let process = process.to_owned();
+                let is_new = self.loaders.entry(index).or_default().insert(process.clone());
+                self.observe(index, Activity::Loaded { process, load });
+                return is_new;
+            }
+            Pending::Unpair(_) | Pending::Load(_) => {}
+        }
+        false
     }
 
     fn is_ours(&self, cookie: Cookie) -> bool {
@@ -91,7 +165,6 @@ impl WatchMachine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mgmt::{ForeignLoad, LoadKind, Status};
 
     const OWN: &str = "bondkeeper";
 
@@ -171,5 +244,75 @@ mod tests {
             machine.record(load(cookie, 0));
         }
         assert_eq!(machine.unanswered.len(), UNANSWERED_MAX);
+    }
+
+    /// What was handed on, in words.
+    fn told(frames: impl IntoIterator<Item = MonitorFrame>) -> Vec<String> {
+        let mut machine = WatchMachine::new(OWN);
+        for frame in frames {
+            machine.record(frame);
+        }
+        let words = |observed: Observed| match observed.activity {
+            Activity::Reset => format!("{} reset", observed.index),
+            Activity::Loaded { process, load } => {
+                format!("{} {:?} of {process}, at {:?}", observed.index, load.kind, observed.address)
+            }
+            Activity::OwnLoadEnded { kind, taken } => format!("{} own {kind:?} {taken}", observed.index),
+            Activity::Unpaired { address } => format!("{} unpaired {address}", observed.index),
+        };
+        machine.take_observed().into_iter().map(words).collect()
+    }
+
+    #[test]
+    fn loads_are_told_in_the_order_of_their_answers_and_ours_among_them() {
+        let told = told([
+            opened(1, OWN),
+            opened(2, "bluetoothd"),
+            load(1, 0),
+            load(2, 0),
+            answered(2, 0, 0),
+            answered(1, 0, 0),
+            load(1, 0),
+            answered(1, 0, 0x0D),
+        ]);
+        assert_eq!(told, ["0 Ltks of bluetoothd, at None", "0 own Ltks true", "0 own Ltks false"]);
+    }
+
+    #[test]
+    fn a_load_is_told_with_the_address_of_the_controller_that_had_the_index() {
+        let frame = |record| MonitorFrame { index: 0, record };
+        let new = |last| MonitorRecord::NewIndex { address: [last, 2, 3, 4, 5, 6], name: "hci0".to_owned() };
+        let information = MonitorRecord::IndexInformation { address: [9, 2, 3, 4, 5, 6], manufacturer: 1 };
+        let told = told([
+            opened(2, "a"),
+            frame(new(1)),
+            load(2, 0),
+            answered(2, 0, 0),
+            frame(MonitorRecord::IndexGone),
+            frame(MonitorRecord::NewIndex { address: [0; 6], name: "hci0".to_owned() }),
+            frame(information),
+            load(2, 0),
+            answered(2, 0, 0),
+        ]);
+        let of = |last| format!("0 Ltks of a, at Some([{last}, 2, 3, 4, 5, 6])");
+        assert_eq!(told, ["0 reset".to_owned(), of(1), "0 reset".into(), "0 reset".into(), of(9)]);
+    }
+
+    #[test]
+    fn an_unpairing_by_another_process_is_told_once_it_has_succeeded() {
+        let address = RawAddress { octets: [1, 0, 0, 0xEE, 0xFF, 0xC0], kind: RawAddress::LE_PUBLIC };
+        let unpair = |cookie| {
+            let command = ForeignCommand::Unpair { address, disconnect: true };
+            let opcode = Opcode::UNPAIR_DEVICE;
+            MonitorFrame { index: 0, record: MonitorRecord::Command { cookie, opcode, command } }
+        };
+        let ended = |cookie, status| {
+            let (opcode, status) = (Opcode::UNPAIR_DEVICE, Status::from_code(status));
+            MonitorFrame { index: 0, record: MonitorRecord::CommandEnded { cookie, opcode, status } }
+        };
+        let frames = [opened(1, OWN), opened(2, "a"), unpair(1), ended(1, 0), unpair(2), ended(2, 6)];
+        assert!(told(frames.clone()).is_empty());
+        let frames = frames.into_iter().chain([unpair(2), ended(2, 0)]);
+        assert_eq!(told(frames), [format!("0 unpaired {address}")]);
     }
 }

@@ -8,6 +8,7 @@ mod backup;
 mod bluez;
 mod broker;
 mod brokers;
+mod coexistence;
 mod contract;
 mod discovery;
 mod durability;

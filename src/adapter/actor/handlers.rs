@@ -9,9 +9,9 @@ use super::{AdapterActor, FramesReceived, LinkEnded, SendFailed};
 use crate::adapter::gate::Verdict;
 use crate::adapter::machine::Reply;
 use crate::adapter::messages::{
-    Attach, BondsDescription, CommandError, DescribeBonds, Detach, DrainAdapter, ExportBonds, ExportedBonds,
-    ForgetBond, ForgetReport, KernelSide, ManagersChanged, PairedPeersSeen, Reload, Restore, RestoreReport,
-    SetMode, StopAdapter,
+    Adopt, AdoptReport, Attach, BondsDescription, CommandError, DescribeBonds, Detach, DrainAdapter,
+    ExportBonds, ExportedBonds, ForgetBond, ForgetReport, KernelSide, ManagersChanged, Observed,
+    PairedPeersSeen, Reload, Restore, RestoreReport, SetMode, StopAdapter,
 };
 use crate::store::messages::{AdapterRecordChanged, BondsPersisted, PersistFailed, StoreFault};
 
@@ -33,6 +33,7 @@ macro_rules! tell_machine {
 
 tell_machine!(PairedPeersSeen, |machine, message, now| machine.paired_peers(message.seen, now));
 tell_machine!(ManagersChanged, |machine, message, now| machine.neighbours_changed(message.seen, now));
+tell_machine!(Observed, |machine, message, now| machine.observed(message.activity, now));
 tell_machine!(BondsPersisted, |machine, message, now| {
     machine.persisted(message.generation, message.at, now)
 });
@@ -63,6 +64,8 @@ macro_rules! ask_machine {
 ask_machine!(Restore => Reply::Restore as RestoreReport, |machine, id, request, now| machine.restore(id, request, now));
 ask_machine!(ForgetBond => Reply::Forget as ForgetReport, |machine, id, request, now| machine.forget(id, request, now));
 ask_machine!(Reload => Reply::Reload as KernelSide, |machine, id, _request, now| machine.reload(id, now));
+
+ask_machine!(Adopt => Reply::Adopt as AdoptReport, |machine, id, request, now| machine.adopt(id, request, now));
 
 /// The sender is dropped only when the actor is: the service stops.
 async fn answer<T>(

@@ -1,7 +1,7 @@
 //! What the kernel tells: keys, links, unpairings.
 
 use super::report::{Announcement, Subject};
-use super::{AdapterMachine, KernelEvent, Now, Output, load};
+use super::{AdapterMachine, KernelEvent, Now, Output};
 use crate::bond::{Bond, BondMetadata, CapturedKey, Change, Custody, PeerAddress, Source};
 
 /// Longest name of a peer. [CORE Vol 3 Part C 3.2.2]
@@ -27,6 +27,10 @@ impl AdapterMachine {
     fn kernel_event(&mut self, event: KernelEvent, now: Now) {
         match event {
             KernelEvent::Key { peer, key } => self.capture(peer, key, now),
+            KernelEvent::PassingKey { peer, key, reason } => {
+                self.kernel_made(peer, &key, now);
+                self.count_skipped(reason);
+            }
             KernelEvent::Skipped { reason } => self.count_skipped(reason),
             KernelEvent::Connected { peer: Some(peer), name } => self.connected(peer, name, now),
             KernelEvent::Connected { peer: None, .. } => {}
@@ -76,22 +80,19 @@ impl AdapterMachine {
             self.count_skipped("parameters_without_bond");
             return;
         }
-        let managed = self.neighbours.as_ref().is_some_and(|neighbours| !neighbours.managers.is_empty());
-        let custody = if managed { Custody::Foreign } else { Custody::Ours };
+        // Whoever stores what is paired here will load it; a process that only loads does not.
+        let keeper = self.neighbours.as_ref().and_then(|neighbours| neighbours.keepers.first().cloned());
+        let custody = if keeper.is_some() { Custody::Foreign } else { Custody::Ours };
         let mut fresh = BondMetadata::new(custody, Source::Captured, now.wall);
         fresh.name = self.names.get(&peer).cloned();
-        if let Some(attachment) = &mut self.attachment {
-            attachment.shadow.add(peer);
-            attachment.made_here.insert(peer);
-            // A list that is on its way was composed without this key and wipes it.
-            if attachment.run.is_some() {
-                attachment.wanted.get_or_insert(load::Wanted::cause("key_during_load"));
-            }
-        }
+        fresh.note(|details| details.manager = keeper);
+        self.kernel_made(peer, &key, now);
         let outcome = self.pairings.capture(&mut self.table, peer, key, fresh, now.instant, now.wall);
         match outcome {
             Ok(Change::Added | Change::Updated) => {
                 self.names.remove(&peer);
+                self.keys_watched.insert(peer);
+                self.no_orphan(peer);
                 self.last_seen.insert(peer, now.wall);
                 self.bonds_dirty = true;
             }
@@ -102,6 +103,11 @@ impl AdapterMachine {
 
     /// Another process unpaired the peer: the keys of that transport are worth nothing any more.
     fn unpaired(&mut self, peer: PeerAddress, bredr: bool) {
+        if let Some(attachment) = &mut self.attachment {
+            attachment.shadow.drop_peer(peer, bredr);
+            attachment.theirs.drop_peer(peer, bredr);
+            attachment.unpaired.insert(peer);
+        }
         let Some(bond) = self.table.get(peer) else { return };
         let mut rest = bond.clone();
         if bredr {
@@ -114,10 +120,6 @@ impl AdapterMachine {
         if rest.has_keys() {
             self.put_rest_of_unpaired(rest);
             return;
-        }
-        if let Some(attachment) = &mut self.attachment {
-            attachment.shadow.remove(peer);
-            attachment.made_here.remove(&peer);
         }
         self.remove_bond(peer, "unpaired");
     }
@@ -135,6 +137,7 @@ impl AdapterMachine {
     /// Takes a bond out of the table and will say so once that is durable.
     pub(super) fn remove_bond(&mut self, peer: PeerAddress, cause: &'static str) {
         self.pairings.cancel(peer);
+        self.learned.cancel(peer);
         self.announcements.retain(|waiting| !waiting.subject.is_about(peer));
         if let Some(bond) = self.table.remove(peer) {
             let subject = Subject::Removed { peer, bredr_only: bond.is_bredr_only() };
@@ -168,6 +171,7 @@ impl AdapterMachine {
         for finished in self.pairings.take_finished(later.instant) {
             self.announce_pairing(finished);
         }
+        self.finish_learning(later);
         self.settle(now);
     }
 
@@ -175,7 +179,7 @@ impl AdapterMachine {
         self.outputs.push_back(Output::SaveBonds(std::sync::Arc::new(self.table.clone())));
     }
 
-    fn count_skipped(&mut self, reason: &'static str) {
+    pub(super) fn count_skipped(&mut self, reason: &'static str) {
         *self.skipped.entry(reason).or_insert(0) += 1;
     }
 }

@@ -9,8 +9,9 @@ use super::report::{Announcement, Subject};
 use super::{AdapterMachine, Now, Output, Reply, RequestId, UnpairOutcome};
 use crate::adapter::gate::Verdict;
 use crate::adapter::messages::{
-    CommandError, ForgetBond, ForgetReport, KernelSide, KernelSideState, Restore, RestoreReport,
+    AdoptReport, CommandError, ForgetBond, ForgetReport, KernelSide, KernelSideState, Restore, RestoreReport,
 };
+use crate::bond::PeerAddress;
 use crate::bond::plan::{PlanFacts, RestorePlan, plan_restore};
 use crate::bond::{LocalIdentity, OpaqueItem};
 use crate::store::messages::{Checkpoint, StoreFault};
@@ -19,7 +20,7 @@ use crate::store::messages::{Checkpoint, StoreFault};
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(20);
 
 /// What is being carried out.
-enum Work {
+pub(super) enum Work {
     /// `generation`: the table that the plan was made from.
     Restore {
         plan: Box<RestorePlan>,
@@ -36,11 +37,12 @@ enum Work {
         transports: Vec<bool>,
     },
     Reload,
+    Adopt(AdoptReport),
 }
 
 /// What it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Checkpoint,
     Persisted(u64),
     Load,
@@ -49,10 +51,10 @@ enum Step {
 
 /// A command that has begun and is not answered yet.
 pub(super) struct PendingCommand {
-    id: RequestId,
-    work: Work,
-    step: Step,
-    deadline: Instant,
+    pub id: RequestId,
+    pub work: Work,
+    pub step: Step,
+    pub deadline: Instant,
 }
 
 impl PendingCommand {
@@ -61,7 +63,7 @@ impl PendingCommand {
     }
 }
 
-fn side(state: KernelSideState, reason: impl Into<Option<&'static str>>) -> KernelSide {
+pub(super) fn side(state: KernelSideState, reason: impl Into<Option<&'static str>>) -> KernelSide {
     KernelSide { state, reason: reason.into().map(str::to_owned) }
 }
 
@@ -179,8 +181,8 @@ impl AdapterMachine {
         self.settle(now);
     }
 
-    /// Second step of a restore or a forget: change the table, and wait until that is durable.
-    fn change_table(&mut self, label: Option<String>) {
+    /// Second step of a restore, a forget or an adoption: change the table, and wait until that is durable.
+    pub(super) fn change_table(&mut self, label: Option<String>) {
         let Some(mut command) = self.command.take() else { return };
         let before = self.table.generation();
         match &mut command.work {
@@ -199,6 +201,7 @@ impl AdapterMachine {
                 if !plan.is_empty() {
                     let (added, replaced, lost) =
                         (plan.added.clone(), plan.replaced.clone(), plan.lost.clone());
+                    self.keys_watched.extend(added.iter().chain(&replaced));
                     let subject = Subject::Restored { added, replaced, lost };
                     let generation = self.table.generation();
                     self.announce(Announcement { generation, subject, cause: "restore" });
@@ -208,6 +211,7 @@ impl AdapterMachine {
                 report.checkpoint = label;
                 self.remove_bond(request.peer, "forget");
             }
+            Work::Adopt(report) => self.take_into_custody(&report.adopted),
             Work::Reload => {}
         }
         let changed = self.table.generation() != before;
@@ -240,6 +244,7 @@ impl AdapterMachine {
                     Wanted::cause("restore")
                 });
             }
+            Work::Adopt(_) => self.load_for_command(Wanted::cause("adopt")),
             Work::Reload => {}
         }
     }
@@ -262,7 +267,7 @@ impl AdapterMachine {
     }
 
     fn forget_in_kernel(&mut self, request: ForgetBond) {
-        let Some(attachment) = &mut self.attachment else {
+        let Some(attachment) = &self.attachment else {
             return self.finish_command(side(KernelSideState::Absent, None));
         };
         if !request.unpair {
@@ -270,13 +275,13 @@ impl AdapterMachine {
             return self.finish_command(side(KernelSideState::Held, reason));
         }
         let powered = attachment.powered;
-        attachment.made_here.remove(&request.peer);
         if let Verdict::Hold(reason) = self.verdict() {
             let reason = format!("the key stays in the kernel: {}", reason.words());
             return self.finish_command(KernelSide { state: KernelSideState::Held, reason: Some(reason) });
         }
         if !powered {
             // An unpowered adapter cannot unpair: its list is loaded again without the peer.
+            self.drop_from_lists(request.peer);
             return self.load_for_command(Wanted::removal("forget"));
         }
         if let Some(command) = &mut self.command {
@@ -294,11 +299,19 @@ impl AdapterMachine {
             self.outputs.push_back(Output::SendUnpair { peer, bredr });
             return;
         }
-        if let Some(attachment) = &mut self.attachment {
-            attachment.shadow.remove(peer);
-        }
+        self.drop_from_lists(peer);
         self.bonds_dirty = true;
         self.finish_command(side(KernelSideState::Loaded, None));
+    }
+
+    /// The user's word ends what others want of this peer in the kernel, until they load it again.
+    fn drop_from_lists(&mut self, peer: PeerAddress) {
+        if let Some(attachment) = &mut self.attachment {
+            for bredr in [false, true] {
+                attachment.shadow.drop_peer(peer, bredr);
+                attachment.theirs.drop_peer(peer, bredr);
+            }
+        }
     }
 
     /// What Unpair Device came to.
@@ -369,6 +382,10 @@ impl AdapterMachine {
                 Reply::Reload(Err(CommandError::AdapterAbsent))
             }
             Work::Reload => Reply::Reload(Ok(kernel)),
+            Work::Adopt(mut report) => {
+                report.kernel = kernel;
+                Reply::Adopt(Ok(report))
+            }
         };
         self.reply(id, reply);
     }
@@ -379,11 +396,12 @@ impl AdapterMachine {
             Work::Restore { .. } => Reply::Restore(Err(error)),
             Work::Forget { .. } => Reply::Forget(Err(error)),
             Work::Reload => Reply::Reload(Err(error)),
+            Work::Adopt(_) => Reply::Adopt(Err(error)),
         };
         self.reply(id, reply);
     }
 
-    fn reply(&mut self, id: RequestId, reply: Reply) {
+    pub(super) fn reply(&mut self, id: RequestId, reply: Reply) {
         self.outputs.push_back(Output::Reply(id, Box::new(reply)));
     }
 }

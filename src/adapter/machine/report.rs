@@ -18,11 +18,15 @@ pub(super) enum Subject {
     Updated(PeerAddress),
     Removed { peer: PeerAddress, bredr_only: bool },
     Restored { added: Vec<PeerAddress>, replaced: Vec<PeerAddress>, lost: Vec<PeerAddress> },
+    Adopted(Vec<PeerAddress>),
+    Learned(Vec<PeerAddress>),
+    Orphaned(PeerAddress),
+    AllOrphaned(Vec<PeerAddress>),
 }
 
 impl Subject {
     pub fn is_about(&self, peer: PeerAddress) -> bool {
-        matches!(self, Self::Added(about) | Self::Updated(about) if *about == peer)
+        matches!(self, Self::Added(about) | Self::Updated(about) | Self::Orphaned(about) if *about == peer)
     }
 }
 
@@ -81,7 +85,9 @@ impl AdapterMachine {
         BondDescription {
             fingerprint: self.fingerprint_key.fingerprint(&bond),
             bond,
-            loaded: self.attachment.as_ref().map_or(Some(false), |attachment| attachment.shadow.holds(peer)),
+            loaded: self.attachment.as_ref().map_or(Some(false), |attachment| {
+                attachment.shadow.holds_bond(&entry.bond, attachment.dual_mode)
+            }),
             durable: entry.generation <= self.persisted_generation,
             health: Health::Unknown,
         }
@@ -126,7 +132,18 @@ impl AdapterMachine {
             Subject::Added(peer) => EventKind::BondAdded(describe(peer)?),
             Subject::Updated(peer) => EventKind::BondUpdated(describe(peer)?),
             Subject::Removed { peer, bredr_only } => EventKind::BondRemoved { peer, bredr_only },
-            Subject::Restored { added, replaced, lost } => EventKind::BondsRestored { added, replaced, lost },
+            Subject::Restored { added, replaced, lost } => {
+                EventKind::BondsRestored { added, replaced, lost, adopted: Vec::new() }
+            }
+            Subject::Adopted(adopted) => EventKind::BondsRestored {
+                added: Vec::new(),
+                replaced: Vec::new(),
+                lost: Vec::new(),
+                adopted,
+            },
+            Subject::Learned(peers) => EventKind::BondsLearned { peers },
+            Subject::Orphaned(peer) => EventKind::BondOrphaned(describe(peer)?),
+            Subject::AllOrphaned(peers) => EventKind::BondsOrphaned { peers },
         })
     }
 
@@ -151,7 +168,7 @@ impl AdapterMachine {
             bond_count: self.table.len(),
             ours: self.table.len() - foreign,
             foreign,
-            orphaned: 0,
+            orphaned: self.table.bonds().filter(|bond| bond.is_orphaned()).count(),
             suspect: 0,
             generation: self.table.generation(),
             persisted_generation: self.persisted_generation,

@@ -4,7 +4,7 @@ use super::*;
 use crate::adapter::gate::HoldReason;
 use crate::adapter::load::ListOutcome;
 use crate::adapter::messages::{
-    ControllerInfo, EventKind, ForgetBond, KernelSideState, Restore, Sync as SyncState,
+    Activity, ControllerInfo, EventKind, ForgetBond, KernelSideState, Restore, Sync as SyncState,
 };
 use crate::bond::plan::RestoreMode;
 use crate::bond::testing::{irk, legacy_ltk, peer, secure_bond, secure_ltk};
@@ -12,39 +12,45 @@ use crate::bond::{Bond, Custody, Role, Source};
 use crate::store::messages::Checkpoint;
 
 const ADAPTER: &str = "00:1A:7D:DA:71:11";
-const LOCK: &str = "C0:FF:EE:00:00:01";
+pub(super) const LOCK: &str = "C0:FF:EE:00:00:01";
 
 /// Drives a machine the way the actor does, with a store and a kernel that answer when told to.
-struct Rig {
-    machine: AdapterMachine,
-    now: Now,
+pub(super) struct Rig {
+    pub machine: AdapterMachine,
+    pub now: Now,
     /// Commands that went to the kernel: list kinds with their peers, or an unpair.
-    sent: Vec<(String, Vec<PeerAddress>)>,
+    pub sent: Vec<(String, Vec<PeerAddress>)>,
     saved_generation: u64,
     checkpoints_awaited: u32,
-    events: Vec<String>,
-    replies: Vec<Reply>,
-    states: Vec<AdapterStateChanged>,
+    /// Why copies were set aside.
+    pub copies: Vec<&'static str>,
+    pub records_saved: u32,
+    pub events: Vec<String>,
+    pub replies: Vec<Reply>,
+    pub states: Vec<AdapterStateChanged>,
     /// Order in which lists and events came out.
     said: Vec<String>,
     listed: Option<BondsDescription>,
 }
 
 impl Rig {
-    fn new(bonds: &[Bond], record: AdapterRecord) -> Self {
+    pub fn new(bonds: &[Bond], record: AdapterRecord) -> Self {
         let mut table = BondTable::new();
         for bond in bonds {
             table.insert(bond.clone()).unwrap();
         }
         let stored = StoredAdapter { address: ADAPTER.parse().unwrap(), table, record };
         let now = Now { instant: Instant::now(), wall: UnixMillis(1_000_000) };
-        let machine = AdapterMachine::new(stored, Mode::Auto, FingerprintKey::new([3; 32]), now);
+        let options = AdapterOptions { default_mode: Mode::Auto, learn: true };
+        let machine = AdapterMachine::new(stored, options, FingerprintKey::new([3; 32]), now);
         let mut rig = Self {
             machine,
             now,
             sent: Vec::new(),
             saved_generation: 0,
             checkpoints_awaited: 0,
+            copies: Vec::new(),
+            records_saved: 0,
             events: Vec::new(),
             replies: Vec::new(),
             states: Vec::new(),
@@ -60,7 +66,7 @@ impl Rig {
         while let Some(output) = self.machine.take_output() {
             match output {
                 Output::SendList(list) => {
-                    let peers = self.machine.current_list_peers();
+                    let (_, peers) = self.machine.current_list().unwrap();
                     assert_eq!(peers.len(), list.len());
                     self.sent.push((format!("{:?}", list.kind()), peers));
                 }
@@ -68,8 +74,11 @@ impl Rig {
                     self.sent.push((format!("Unpair bredr={bredr}"), vec![peer]));
                 }
                 Output::SaveBonds(table) => self.saved_generation = table.generation(),
-                Output::SaveRecord(_) => {}
-                Output::SaveCheckpoint { awaited, .. } => self.checkpoints_awaited += u32::from(awaited),
+                Output::SaveRecord(_) => self.records_saved += 1,
+                Output::SaveCheckpoint { awaited, reason, .. } => {
+                    self.checkpoints_awaited += u32::from(awaited);
+                    self.copies.push(reason);
+                }
                 Output::State(state) => self.states.push(*state),
                 Output::Bonds(bonds) => {
                     self.said.push("list".to_owned());
@@ -84,45 +93,43 @@ impl Rig {
         }
     }
 
-    fn act(&mut self, act: impl FnOnce(&mut AdapterMachine, Now)) {
+    pub fn act(&mut self, act: impl FnOnce(&mut AdapterMachine, Now)) {
         act(&mut self.machine, self.now);
         self.drain();
     }
 
-    fn wait(&mut self, ms: u64) {
+    pub fn wait(&mut self, ms: u64) {
         self.now.instant += Duration::from_millis(ms);
         self.now.wall = UnixMillis(self.now.wall.0 + ms);
         self.act(|machine, now| machine.tick(now));
     }
 
     /// The monitor channel can be read and shows nobody else, unless a test says otherwise.
-    fn attach_with(&mut self, inode: u64, seen_appearing: bool) {
-        let info = ControllerInfo {
-            address: ADAPTER.parse().unwrap(),
-            name: "hub".to_owned(),
-            powered: true,
-            bredr: false,
-        };
-        let appearance = Some(appearance(inode));
-        self.act(|machine, now| machine.attach(Attach { index: 0, info, appearance, seen_appearing }, now));
+    pub fn attach_with(&mut self, inode: u64, seen_appearing: bool) {
+        let attach = attach(inode, seen_appearing);
+        self.act(|machine, now| machine.attach(attach, now));
     }
 
-    fn attach(&mut self) {
+    pub fn attach(&mut self) {
         self.attach_with(1, true);
     }
 
-    fn key(&mut self, key: CapturedKey) {
+    pub fn key(&mut self, key: CapturedKey) {
         let event = KernelEvent::Key { peer: peer(LOCK), key };
         self.act(|machine, now| machine.kernel_events([event], now));
     }
 
-    fn kernel_takes_all(&mut self) {
+    pub fn kernel_takes_all(&mut self) {
         for _ in 0..8 {
-            self.act(|machine, now| machine.list_outcome(ListOutcome::Taken, now));
+            if let Some((kind, _)) = self.machine.current_list() {
+                let shown = Activity::OwnLoadEnded { kind, taken: true };
+                self.act(|machine, now| machine.observed(shown, now));
+                self.act(|machine, now| machine.list_outcome(ListOutcome::Taken, now));
+            }
         }
     }
 
-    fn persist(&mut self) {
+    pub fn persist(&mut self) {
         let generation = self.saved_generation;
         self.act(|machine, now| machine.persisted(generation, now.wall, now));
     }
@@ -139,17 +146,18 @@ impl Rig {
         self.act(|machine, now| machine.checkpoint_outcome(Ok(checkpoint), now));
     }
 
-    fn sync(&self) -> SyncState {
+    pub fn sync(&self) -> SyncState {
         self.states.last().unwrap().sync
     }
 
-    fn sent_kinds(&self) -> Vec<&str> {
+    pub fn sent_kinds(&self) -> Vec<&str> {
         self.sent.iter().map(|(kind, _)| kind.as_str()).collect()
     }
 
-    fn manager(&mut self, managers: &[&str]) {
-        let managers = managers.iter().map(|name| (*name).to_owned()).collect();
-        let seen = Some(Neighbours { managers, listeners: Vec::new() });
+    pub fn manager(&mut self, managers: &[&str]) {
+        let managers: Vec<String> = managers.iter().map(|name| (*name).to_owned()).collect();
+        let keepers = managers.iter().filter(|name| *name == "bluetoothd").cloned().collect();
+        let seen = Some(Neighbours { managers, keepers, listeners: Vec::new() });
         self.act(|machine, now| machine.neighbours_changed(seen, now));
     }
 
@@ -172,11 +180,21 @@ impl Rig {
     }
 }
 
+pub(super) fn attach(inode: u64, seen_appearing: bool) -> Attach {
+    let info = ControllerInfo {
+        address: ADAPTER.parse().unwrap(),
+        name: "hub".to_owned(),
+        powered: true,
+        bredr: false,
+    };
+    Attach { index: 0, info, appearance: Some(appearance(inode)), seen_appearing, lately: Vec::new() }
+}
+
 fn appearance(inode: u64) -> Appearance {
     Appearance { boot_id: "boot".to_owned(), inode }
 }
 
-fn loaded_in(inode: u64, generation: u64) -> AdapterRecord {
+pub(super) fn loaded_in(inode: u64, generation: u64) -> AdapterRecord {
     let load = crate::bond::LoadRecord { appearance: appearance(inode), generation, at: UnixMillis(1) };
     AdapterRecord { last_load: Some(load), ..AdapterRecord::default() }
 }
@@ -261,10 +279,10 @@ fn observe_never_loads_and_auto_holds_beside_a_manager_and_says_who() {
 
     let mut rig = Rig::new(&[secure_bond(LOCK, 1)], AdapterRecord::default());
     rig.manager(&["bluetoothd"]);
-    rig.attach();
+    rig.attach_with(1, false);
     rig.wait(10_000);
     assert!(rig.sent.is_empty());
-    let hold = Verdict::Hold(HoldReason::Manager { name: "bluetoothd".to_owned() });
+    let hold = Verdict::Hold(HoldReason::KeysUnknown { manager: "bluetoothd".to_owned() });
     assert_eq!(rig.states.last().unwrap().verdict, hold);
     assert_eq!(rig.events, ["adapter_held gate"]);
 }
@@ -273,7 +291,8 @@ fn observe_never_loads_and_auto_holds_beside_a_manager_and_says_who() {
 fn own_loads_beside_a_manager_and_a_mode_change_takes_effect_at_once() {
     let mut rig = Rig::new(&[secure_bond(LOCK, 1)], AdapterRecord::default());
     rig.manager(&["bluetoothd"]);
-    rig.attach();
+    rig.attach_with(1, false);
+    assert!(rig.sent.is_empty());
     rig.act(|machine, now| {
         machine.set_mode(Mode::Own, now);
     });
@@ -291,6 +310,7 @@ fn a_bond_captured_beside_a_manager_is_foreign_and_is_not_loaded_later() {
     assert_eq!(rig.machine.table().get(peer(LOCK)).unwrap().metadata.custody, Custody::Foreign);
     rig.act(|machine, now| machine.detach(now));
     rig.manager(&[]);
+    rig.sent.clear();
     rig.attach_with(2, true);
     rig.kernel_takes_all();
     assert_eq!(rig.sent, [("Irks".to_owned(), Vec::new())]);
@@ -302,7 +322,7 @@ fn a_key_that_arrives_while_a_list_is_on_its_way_is_loaded_again_at_once() {
     rig.attach();
     rig.key(CapturedKey::Ltk(secure_ltk(1)));
     rig.kernel_takes_all();
-    assert_eq!(rig.sent_kinds(), ["Irks", "Ltks", "Irks", "Ltks"]);
+    assert_eq!(rig.sent_kinds(), ["Irks", "Ltks", "Ltks"]);
     assert_eq!(rig.sent.last().unwrap().1.len(), 2, "the second list lacks the new key");
 }
 
@@ -455,7 +475,7 @@ fn a_restore_is_stored_then_loaded_then_answered_and_announced_once() {
 fn a_restore_on_a_held_adapter_succeeds_in_the_store_and_says_so() {
     let mut rig = Rig::new(&[], AdapterRecord::default());
     rig.manager(&["bluetoothd"]);
-    rig.attach();
+    rig.attach_with(1, false);
     rig.restore(vec![secure_bond(LOCK, 1)], RestoreMode::Merge, None);
     rig.persist();
     let Some(Reply::Restore(Ok(report))) = rig.replies.last() else { panic!("no answer") };
@@ -505,7 +525,7 @@ fn a_kernel_that_does_not_answer_is_reported_and_tried_again_after_a_wait() {
     rig.attach();
     rig.act(|machine, now| machine.list_outcome(ListOutcome::Silent, now));
     assert_eq!(rig.sync(), SyncState::Failed);
-    assert_eq!(rig.machine.describe_bonds().bonds[0].loaded, None);
+    assert_eq!(rig.machine.describe_bonds().bonds[0].loaded, Some(false));
     assert_eq!(rig.sent.len(), 1);
     rig.wait(999);
     assert_eq!(rig.sent.len(), 1);
@@ -559,9 +579,9 @@ fn the_machine_never_asks_to_be_woken_in_the_past_without_having_something_to_do
 fn only_held_events_tell_of_a_hold_and_each_plug_in_tells_again() {
     let mut rig = Rig::new(&[], AdapterRecord::default());
     rig.manager(&["bluetoothd"]);
-    rig.attach();
+    rig.attach_with(1, false);
     rig.act(|machine, now| machine.detach(now));
-    rig.attach_with(2, true);
+    rig.attach_with(2, false);
     assert_eq!(rig.events, ["adapter_held gate", "adapter_held gate"]);
 }
 

@@ -143,6 +143,9 @@ pub(super) fn peer_details(json: &Json) -> Result<PeerDetails, Bad> {
         link_key_size: fields.optional("link_key_size", check::encryption_size)?,
         manager: fields.optional("manager", check::name)?,
         opaque: fields.optional("opaque", opaque)?.unwrap_or_default(),
+        // What this node has seen its managers do is no property of the bond.
+        orphaned: false,
+        outdated: None,
         role_preference: fields.optional("role_preference", role)?,
         services: fields.optional("services", services)?.unwrap_or_default(),
         trusted: fields.optional("trusted", Json::as_bool)?,

@@ -23,6 +23,8 @@ fn full_details() -> PeerDetails {
     let size = EncryptionSize::FULL;
     let security = KeySecurity { authenticated: true, secure_connections: false, encryption_size: size };
     PeerDetails {
+        orphaned: false,
+        outdated: None,
         alias: Some("door".to_owned()),
         trusted: Some(true),
         blocked: Some(false),

@@ -2,12 +2,13 @@
 
 use super::{Carried, Dispatcher, ask};
 use crate::adapter::messages::{
-    AdapterHandle, BondDescription, BondsDescription, CommandError, DescribeBonds, ForgetBond, KernelSide,
-    KernelSideState, Reload,
+    AdapterHandle, Adopt, BondDescription, BondsDescription, CommandError, DescribeBonds, ForgetBond,
+    KernelSide, KernelSideState, Reload,
 };
 use crate::api::answers::{
-    BondPageDto, ForgottenDto, KernelDto, ListedAdapterDto, ListedBondDto, ReloadedDto,
+    AdoptedDto, BondPageDto, ForgottenDto, KernelDto, ListedAdapterDto, ListedBondDto, ReloadedDto,
 };
+use crate::api::dto::PeersDto;
 use crate::api::request::{self, PeerSelector};
 use crate::api::{Answer, ApiError, Code};
 use crate::bond::AdapterAddress;
@@ -56,6 +57,25 @@ impl Dispatcher {
             kernel: render::kernel_side(&report.kernel),
             checkpoint: report.checkpoint,
         })))
+    }
+
+    pub(super) async fn adopt_bonds(&self, adopt: request::AdoptBonds) -> Carried<Answer> {
+        let handle = self.adapter(adopt.adapter)?;
+        let peers = match &adopt.peers {
+            None => None,
+            Some(peers) => {
+                let described = ask(&handle.describe, DescribeBonds).await?;
+                let found = peers.iter().map(|peer| the_bond(&described, adopt.adapter, *peer));
+                Some(found.map(|found| found.map(|found| found.bond.peer)).collect::<Carried<Vec<_>>>()?)
+            }
+        };
+        let report =
+            ask(&handle.adopt, Adopt { peers }).await?.map_err(|error| render::command_error(&error))?;
+        Ok(Answer::Adopted(AdoptedDto {
+            adapter: adopt.adapter.to_string(),
+            adopted: PeersDto::of(&report.adopted),
+            kernel: render::kernel_side(&report.kernel),
+        }))
     }
 
     pub(super) async fn reload(&self, adapter: AdapterAddress) -> Carried<Answer> {

@@ -56,9 +56,10 @@ const fn deadline(request: &Request) -> (Duration, Code) {
         Request::ListCheckpoints { .. }
         | Request::CreateCheckpoint { .. }
         | Request::ForgetAdapter { .. } => (DISK_DEADLINE, Code::Busy),
-        Request::ForgetBond(_) | Request::Reload { .. } | Request::SetMode { .. } => {
-            (KERNEL_DEADLINE, Code::KernelTimeout)
-        }
+        Request::ForgetBond(_)
+        | Request::Reload { .. }
+        | Request::AdoptBonds(_)
+        | Request::SetMode { .. } => (KERNEL_DEADLINE, Code::KernelTimeout),
         Request::ExportBonds(_) => (TRANSFER_DEADLINE, Code::Busy),
         Request::RestoreBonds(_) => (TRANSFER_DEADLINE, Code::KernelTimeout),
     }
@@ -87,6 +88,7 @@ impl Dispatcher {
             Request::RestoreBonds(restore) => self.restore_bonds(restore).await,
             Request::ForgetBond(forget) => self.forget_bond(forget).await,
             Request::Reload { adapter } => self.reload(adapter).await,
+            Request::AdoptBonds(adopt) => self.adopt_bonds(adopt).await,
             Request::ListCheckpoints { adapter } => self.list_checkpoints(adapter).await,
             Request::CreateCheckpoint { adapter, label } => self.create_checkpoint(adapter, label).await,
             Request::SetMode { adapter, mode } => self.set_mode(adapter, mode).await,

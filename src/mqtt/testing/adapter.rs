@@ -7,9 +7,9 @@ use actix::{Actor, Addr, Context, Handler, MessageResult, ResponseFuture};
 
 use crate::adapter::gate::{HoldReason, Verdict};
 use crate::adapter::messages::{
-    AdapterHandle, AdapterStateChanged, BondDescription, BondsDescription, CommandError, DescribeBonds,
-    ExportBonds, ExportedBonds, ForgetAdapter, ForgetAdapterReport, ForgetBond, ForgetReport, KernelSide,
-    KernelSideState, Neighbours, Reload, Restore, RestoreReport, SetMode, Sync,
+    AdapterHandle, AdapterStateChanged, Adopt, AdoptReport, BondDescription, BondsDescription, CommandError,
+    DescribeBonds, ExportBonds, ExportedBonds, ForgetAdapter, ForgetAdapterReport, ForgetBond, ForgetReport,
+    KernelSide, KernelSideState, Neighbours, Reload, Restore, RestoreReport, SetMode, Sync,
 };
 use crate::api::answers::{ReportDto, ReportLineDto};
 use crate::api::bridge::FormatDto;
@@ -90,9 +90,10 @@ pub(in crate::mqtt) fn state(adapter: AdapterAddress, index: Option<u16>) -> Ada
         index,
         powered: index.map(|_| true),
         mode: Mode::Auto,
-        verdict: Verdict::Hold(HoldReason::Manager { name: "bluetoothd".to_owned() }),
+        verdict: Verdict::Hold(HoldReason::KeysUnknown { manager: "bluetoothd".to_owned() }),
         neighbours: Some(Neighbours {
             managers: vec!["bluetoothd".to_owned()],
+            keepers: vec!["bluetoothd".to_owned()],
             listeners: vec!["btmon".to_owned()],
         }),
         sync: Sync::Held,
@@ -172,6 +173,7 @@ pub(in crate::mqtt) fn handle(address: AdapterAddress, adapter: &Addr<FakeAdapte
         restore: adapter.clone().recipient(),
         forget: adapter.clone().recipient(),
         reload: adapter.clone().recipient(),
+        adopt: adapter.clone().recipient(),
         set_mode: adapter.clone().recipient(),
     }
 }
@@ -254,6 +256,18 @@ impl Handler<Reload> for FakeAdapter {
     fn handle(&mut self, _: Reload, _: &mut Self::Context) -> Self::Result {
         self.note("reload".to_owned());
         self.reply(KernelSide { state: KernelSideState::Loaded, reason: None }, held)
+    }
+}
+
+impl Handler<Adopt> for FakeAdapter {
+    type Result = ResponseFuture<Result<AdoptReport, CommandError>>;
+
+    fn handle(&mut self, adopt: Adopt, _: &mut Self::Context) -> Self::Result {
+        self.note(format!("adopt {:?}", adopt.peers));
+        let kernel = KernelSide { state: KernelSideState::Loaded, reason: None };
+        self.reply(AdoptReport { adopted: adopt.peers.unwrap_or_default(), kernel }, || {
+            Err(CommandError::Busy)
+        })
     }
 }
 

@@ -4,10 +4,12 @@ use actix::Addr;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{AdapterEntry, AttachFailed, RegistryActor};
-use crate::adapter::messages::{Attach, Detach, DrainAdapter, ManagersChanged, PairedPeersSeen, StopAdapter};
+use crate::adapter::messages::{
+    Attach, Detach, DrainAdapter, ManagersChanged, Observed, PairedPeersSeen, StopAdapter,
+};
 use crate::store::messages::{BondsPersisted, PersistFailed};
 
-/// Messages under way to one adapter at most. They are a few for each plug-in and each commit; an adapter
+/// Messages under way to one adapter at most. They are a few for each plug-in, commit and foreign load; an adapter
 /// that is this far behind is stuck, and then a restart of the service is the cure.
 const QUEUE_MESSAGES: usize = 1_024;
 
@@ -17,6 +19,7 @@ pub(super) enum ToAdapter {
     Detach(Detach),
     Neighbours(ManagersChanged),
     Paired(PairedPeersSeen),
+    Observed(Box<Observed>),
     Persisted(BondsPersisted),
     PersistFailed(Box<PersistFailed>),
     Stop(StopAdapter),
@@ -60,6 +63,7 @@ async fn carry(entry: AdapterEntry, registry: Addr<RegistryActor>, mut waiting: 
             ToAdapter::Detach(detach) => entry.detach.send(detach).await,
             ToAdapter::Neighbours(neighbours) => entry.neighbours.send(neighbours).await,
             ToAdapter::Paired(paired) => entry.paired.send(paired).await,
+            ToAdapter::Observed(observed) => entry.observed.send(*observed).await,
             ToAdapter::Persisted(persisted) => entry.persisted.send(persisted).await,
             ToAdapter::PersistFailed(failed) => entry.persist_failed.send(*failed).await,
             ToAdapter::Stop(stop) => entry.stop.send(stop).await,

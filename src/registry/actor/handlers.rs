@@ -11,9 +11,10 @@ use super::{
 };
 use crate::adapter::messages::{
     AdapterForgotten, BluetoothdSeen, CommandError, ForgetAdapter, ForgetAdapterReport, ManagersChanged,
-    NeighbourhoodChanged, PairedPeersSeen, StopAdapter,
+    NeighbourhoodChanged, Observed, PairedPeersSeen, StopAdapter,
 };
 use crate::mgmt::{Command, INDEX_NONE};
+use crate::registry::lately::Lately;
 use crate::store::messages::{BondsPersisted, DropAdapter, PersistFailed, SaveCheckpoint, StoreFault};
 
 impl Handler<StartRegistry> for RegistryActor {
@@ -81,6 +82,19 @@ impl Handler<BluetoothdSeen> for RegistryActor {
             let seen = self.paired.as_ref().and_then(|paired| paired.get(address)).cloned();
             known.courier.tell(ToAdapter::Paired(PairedPeersSeen { seen }));
         }
+    }
+}
+
+impl Handler<Observed> for RegistryActor {
+    type Result = ();
+
+    fn handle(&mut self, observed: Observed, _: &mut Context<Self>) {
+        for (address, known) in &self.adapters {
+            if known.index == Some(observed.index) && Lately::concerns(&observed, *address) {
+                known.courier.tell(ToAdapter::Observed(Box::new(observed.clone())));
+            }
+        }
+        self.lately.take(observed);
     }
 }
 

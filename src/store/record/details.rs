@@ -5,8 +5,8 @@ use zeroize::Zeroizing;
 use super::{Writer, key, number, tag, take, text};
 use crate::bond::details::OPAQUE_ITEMS_MAX;
 use crate::bond::{
-    AdapterRecord, EncryptionSize, Irk, KeySecurity, LocalIdentity, OpaqueItem, PeerDetails, RolePreference,
-    ServiceUuid,
+    AdapterRecord, EncryptionSize, Fingerprint, Irk, KeySecurity, LocalIdentity, OpaqueItem, PeerDetails,
+    RolePreference, ServiceUuid,
 };
 
 /// Stands for a yes-or-no that is not known.
@@ -21,6 +21,12 @@ impl Writer {
         }
         if details.trusted.is_some() || details.blocked.is_some() {
             self.field(tag::USER_WORD, &[&[flag(details.trusted), flag(details.blocked)]]);
+        }
+        if details.orphaned {
+            self.field(tag::ORPHANED, &[]);
+        }
+        if let Some(outdated) = details.outdated {
+            self.field(tag::OUTDATED, &[&outdated.to_octets()]);
         }
         for (tag, services) in
             [(tag::SERVICES, &details.services), (tag::BREDR_SERVICES, &details.bredr_services)]
@@ -75,6 +81,8 @@ pub(super) fn field(details: &mut PeerDetails, tag: u8, octets: &[u8]) -> Option
     match tag {
         tag::ALIAS => details.alias = Some(text(octets)?.to_owned()),
         tag::MANAGER => details.manager = Some(text(octets)?.to_owned()),
+        tag::ORPHANED => details.orphaned = true,
+        tag::OUTDATED => details.outdated = Some(Fingerprint::from_octets(take(octets)?)),
         tag::USER_WORD => {
             let [trusted, blocked] = take(octets)?;
             (details.trusted, details.blocked) = (read_flag(trusted)?, read_flag(blocked)?);

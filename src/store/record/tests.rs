@@ -60,6 +60,8 @@ fn details(seed: u64, any: bool) -> Option<Box<PeerDetails>> {
         value: zeroize::Zeroizing::new(vec![octet; usize::from(octet)]),
     };
     let details = PeerDetails {
+        orphaned: true,
+        outdated: Some(crate::bond::Fingerprint::from_octets([1, 2, 3, 4])),
         alias: Some(seed.to_string()),
         trusted: [None, Some(true), Some(false)][usize::from(octet % 3)],
         blocked: Some(octet > 7),
