@@ -106,6 +106,15 @@ impl Lists {
         self
     }
 
+    /// These lists, empty or not.
+    #[must_use]
+    pub fn exactly(mut self, wanted: &[LoadKind]) -> Self {
+        for kind in wanted {
+            self.entries.entry(*kind).or_default();
+        }
+        self.only(|kind| wanted.contains(&kind))
+    }
+
     /// The records of one list.
     pub fn records(&self, kind: LoadKind) -> Records {
         records_of(self.entries.get(&kind).map_or(&[], Vec::as_slice))

@@ -10,6 +10,10 @@ mod adopt;
 mod capture;
 mod command;
 mod foreign;
+#[cfg(test)]
+mod foreign_tests;
+#[cfg(test)]
+mod interleavings;
 mod learn;
 mod load;
 mod paired;
@@ -156,6 +160,11 @@ struct Attachment {
     replaced_at: BTreeMap<LoadKind, Instant>,
     /// Lists in which something may be missing.
     unchecked: BTreeSet<LoadKind>,
+    /// The same, once no pairing is under way: more keys may come.
+    unchecked_after_pairing: BTreeSet<LoadKind>,
+    /// Peers that were unpaired in this appearance and not paired again: a list of ours that was on its way, or
+    /// a load that was read late, may bring them back.
+    unpaired: BTreeSet<PeerAddress>,
     /// Peers of which the kernel refused a record.
     refused: BTreeSet<PeerAddress>,
     /// A load is wanted as soon as nothing stands against it, and why.
@@ -260,7 +269,7 @@ impl AdapterMachine {
 
     /// The adapter was plugged in, or was there when the service started.
     pub fn attach(&mut self, attach: Attach, now: Now) {
-        let Attach { index, info, appearance, seen_appearing } = attach;
+        let Attach { index, info, appearance, seen_appearing, lately } = attach;
         let mut attachment = Attachment {
             index,
             powered: info.powered,
@@ -275,6 +284,8 @@ impl AdapterMachine {
             unseen: foreign::Unseen::default(),
             replaced_at: BTreeMap::new(),
             unchecked: BTreeSet::new(),
+            unchecked_after_pairing: BTreeSet::new(),
+            unpaired: BTreeSet::new(),
             refused: BTreeSet::new(),
             wanted: None,
             retry: load::Retry::default(),
@@ -293,6 +304,10 @@ impl AdapterMachine {
             self.outputs.push_back(Output::SaveRecord(self.record.clone()));
         }
         self.bonds_dirty = true;
+        // Before anything is composed.
+        for observed in lately {
+            self.observe(observed.activity, now);
+        }
         self.settle(now);
     }
 

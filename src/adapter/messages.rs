@@ -28,7 +28,7 @@ pub struct ControllerInfo {
 }
 
 /// The adapter has appeared under this controller index. Answers whether the adapter's socket could be opened; if not, it is to be attached again later.
-#[derive(Message, Clone, Debug, PartialEq, Eq)]
+#[derive(Message, Clone, Debug)]
 #[rtype(result = "bool")]
 pub struct Attach {
     pub index: u16,
@@ -37,6 +37,8 @@ pub struct Attach {
     pub appearance: Option<Appearance>,
     /// It appeared while we watched: its tables are empty. False for one that was there at our start.
     pub seen_appearing: bool,
+    /// What others have loaded since it appeared, while it was being read.
+    pub lately: Vec<Observed>,
 }
 
 /// The adapter is gone.

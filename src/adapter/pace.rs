@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::mgmt::LoadKind;
 
-/// Between two of our loads of one list. A load that is answered later than this after it came may cost
+/// Between two of our answers for one list. A load that is answered later than this after it came may cost
 /// a bond: the manager's connection starts a new pairing.
 pub const SPACING: Duration = Duration::from_millis(50);
 
@@ -48,7 +48,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A load of ours goes out.
+    /// An answer of ours goes out.
     pub fn started(&mut self, kind: LoadKind, now: Instant) {
         self.exchanges.entry(kind).or_default().started = Some(now);
     }
@@ -81,7 +81,7 @@ impl Pace {
         }
     }
 
-    /// When the list may be loaded in answer: at once, or a moment after our last load of it. The moment grows
+    /// When the list may be loaded in answer: at once, or a moment after our last answer. The moment grows
     /// with each round of what may be a quarrel: who answers us comes after us all the same, who only loads
     /// often falls out of step.
     pub fn next(&self, kind: LoadKind) -> Option<Instant> {

@@ -4,7 +4,7 @@
 //! Lives as long as one appearance of the adapter, in memory only. A list is *complete* when nothing can
 //! be in the kernel's that is not known here: it was seen empty at plug-in, or seen replaced since.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::records::{LoadItem, Place, Records};
 use crate::bond::{Bond, PeerAddress};
@@ -13,6 +13,8 @@ use crate::mgmt::LoadKind;
 #[derive(Clone, Default)]
 struct KernelList {
     records: Records,
+    /// Places of which it is not known what stands there.
+    doubtful: BTreeSet<Place>,
     complete: bool,
 }
 
@@ -25,7 +27,7 @@ pub struct Shadow {
 impl Shadow {
     /// Of a controller that has just been plugged in: its tables are empty.
     pub fn of_new_appearance() -> Self {
-        let empty = || KernelList { records: Records::new(), complete: true };
+        let empty = || KernelList { complete: true, ..KernelList::default() };
         Self { lists: LoadKind::ALL.map(|kind| (kind, empty())).into() }
     }
 
@@ -36,22 +38,24 @@ impl Shadow {
 
     /// The list was replaced: exactly these records are held.
     pub fn replace(&mut self, kind: LoadKind, records: Records) {
-        self.lists.insert(kind, KernelList { records, complete: true });
+        self.lists.insert(kind, KernelList { records, complete: true, ..KernelList::default() });
     }
 
     /// The list was replaced, by these records and by some that cannot be kept here.
     pub fn replace_in_part(&mut self, kind: LoadKind, records: Records) {
-        self.lists.insert(kind, KernelList { records, complete: false });
+        self.lists.insert(kind, KernelList { records, ..KernelList::default() });
     }
 
     /// The kernel holds this record too.
     pub fn add(&mut self, kind: LoadKind, place: Place, item: LoadItem) {
-        self.lists.entry(kind).or_default().records.insert(place, item);
+        let list = self.lists.entry(kind).or_default();
+        list.doubtful.remove(&place);
+        list.records.insert(place, item);
     }
 
-    /// Whether the kernel still holds what stood at this place is not known, or it does not.
-    pub fn drop_place(&mut self, kind: LoadKind, place: Place) {
-        self.lists.entry(kind).or_default().records.remove(&place);
+    /// What the kernel holds at this place is not known.
+    pub fn doubt(&mut self, kind: LoadKind, place: Place) {
+        self.lists.entry(kind).or_default().doubtful.insert(place);
     }
 
     /// The kernel dropped the peer's keys of one transport.
@@ -59,6 +63,7 @@ impl Shadow {
         for (kind, list) in &mut self.lists {
             if (*kind == LoadKind::LinkKeys) == bredr {
                 list.records.retain(|(held, _), _| *held != peer);
+                list.doubtful.retain(|(held, _)| *held != peer);
             }
         }
     }
@@ -81,10 +86,19 @@ impl Shadow {
     /// Whether the kernel holds exactly this record; none when that cannot be known.
     pub fn holds(&self, kind: LoadKind, place: Place, item: &LoadItem) -> Option<bool> {
         let list = self.lists.get(&kind)?;
+        if list.doubtful.contains(&place) {
+            return None;
+        }
         match list.records.get(&place) {
             Some(held) => Some(held.same(item)),
             None => list.complete.then_some(false),
         }
+    }
+
+    /// Whether the list is known to hold anything of this peer.
+    pub fn has_peer(&self, kind: LoadKind, peer: PeerAddress) -> bool {
+        let list = self.lists.get(&kind);
+        list.is_some_and(|list| list.records.keys().any(|(held, _)| *held == peer))
     }
 
     /// Whether the kernel holds every key of the bond that it can hold; none when that cannot be known.
@@ -125,6 +139,18 @@ mod tests {
         shadow.forget(LoadKind::Ltks);
         assert_eq!(shadow.holds_bond(&one, false), None);
         assert_eq!(Shadow::of_new_appearance().holds_bond(&one, false), Some(false));
+    }
+
+    #[test]
+    fn what_is_doubted_is_not_known_until_the_list_is_replaced() {
+        let one = secure_bond(ONE, 1);
+        let held = records(&one, LoadKind::Ltks);
+        let place = *held.keys().next().unwrap();
+        let mut shadow = Shadow::of_new_appearance();
+        shadow.doubt(LoadKind::Ltks, place);
+        assert_eq!(shadow.holds_bond(&one, false), None);
+        shadow.replace(LoadKind::Ltks, held);
+        assert_eq!(shadow.holds_bond(&one, false), Some(true));
     }
 
     #[test]

@@ -228,8 +228,9 @@ impl RegistryActor {
         self.arm_timer(ctx);
     }
 
-    fn attach(&mut self, adapter: AdapterAddress, attach: Attach, ctx: &mut Context<Self>) {
+    fn attach(&mut self, adapter: AdapterAddress, mut attach: Attach, ctx: &mut Context<Self>) {
         let index = attach.index;
+        attach.lately = self.lately.at(index, adapter);
         let neighbours = self.neighbourhood.as_ref().map(|seen| seen.at(index));
         let fresh =
             StoredAdapter { address: adapter, table: BondTable::new(), record: AdapterRecord::default() };

@@ -17,7 +17,7 @@ use crate::mgmt::{ControllerInformation, Event};
 pub const RELIST_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Something for the shell to do.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Output {
     /// Send Read Index List; answer with [`RegistryMachine::listed`].
     ReadIndexList,
@@ -188,7 +188,8 @@ impl RegistryMachine {
             powered: information.current.is_powered(),
             bredr: information.supports_bredr(),
         };
-        let attach = Attach { index, info, appearance, seen_appearing: controller.seen_appearing };
+        let seen_appearing = controller.seen_appearing;
+        let attach = Attach { index, info, appearance, seen_appearing, lately: Vec::new() };
         self.outputs.push_back(Output::Attach { adapter: address, attach });
     }
 

@@ -114,6 +114,7 @@ fn an_option_of_every_key_is_taken() {
         "adapter_modes": [{ "address": "00:1a:7d:da:71:11", "mode": "own" }],
         "commands": "read", "log_level": "debug", "discovery": false, "dbus": false, "clear_exports": true,
         "export_passphrase": "six random words are enough",
+        "learn": false,
     });
     for key in keys(&schema) {
         let element = &schema[key.as_str()];

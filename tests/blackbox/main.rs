@@ -9,6 +9,7 @@ mod bluez;
 mod broker;
 mod brokers;
 mod cli;
+mod coexistence;
 mod contract;
 mod discovery;
 mod habluetooth;

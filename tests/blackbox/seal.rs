@@ -122,7 +122,7 @@ fn over_mqtt_goes_only_sealed_text_which_restores() {
 
 #[test]
 fn the_age_program_opens_our_exports_and_seals_what_we_restore() {
-    let mut scene = with_a_bond("false");
+    let scene = with_a_bond("false");
     let exports = scene.setup.export_dir();
     let export = scene.ask("bonds/export", json!({ "adapter": HUB }));
     let sealed = exports.join(export["file"].as_str().unwrap());

@@ -126,4 +126,12 @@ pub trait World {
     /// is started, or stopped.
     fn start_bluetoothd(&mut self);
     fn stop_bluetoothd(&mut self);
+    /// Waits until a running bluetoothd has loaded its lists into a newly plugged adapter.
+    fn wait_bluetoothd(&mut self, adapter: &str);
+    /// The bonds that the kernel made with these peers are put on the disk of a bluetoothd that does not run.
+    fn teach_bluetoothd(&mut self, adapter: &str, peers: &[&str]);
+    /// The disk of a bluetoothd that does not run is lost.
+    fn wipe_bluetoothd(&mut self);
+    /// The user removes a device in the running bluetoothd.
+    fn remove_in_bluetoothd(&mut self, adapter: &str, peer: &str);
 }

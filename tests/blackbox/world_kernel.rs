@@ -206,6 +206,22 @@ impl World for KernelWorld {
     fn stop_bluetoothd(&mut self) {
         self.request("stop_bluetoothd", Value::Null);
     }
+
+    fn wait_bluetoothd(&mut self, adapter: &str) {
+        self.request("wait_bluetoothd", json!({"adapter": adapter}));
+    }
+
+    fn teach_bluetoothd(&mut self, adapter: &str, peers: &[&str]) {
+        self.request("teach_bluetoothd", json!({"adapter": adapter, "peers": peers}));
+    }
+
+    fn wipe_bluetoothd(&mut self) {
+        self.request("wipe_bluetoothd", Value::Null);
+    }
+
+    fn remove_in_bluetoothd(&mut self, adapter: &str, peer: &str) {
+        self.request("remove_in_bluetoothd", json!({"adapter": adapter, "peer": peer}));
+    }
 }
 
 // An answer that lacks a field is a fault of the harness, so these panic.

@@ -62,6 +62,11 @@ impl SimWorld {
         index
     }
 
+    fn peer_address(&self, peer: &str) -> Address {
+        let spec = self.peers.get(peer).unwrap_or_else(|| panic!("there is no peer {peer}"));
+        Address::new(spec.address, if spec.public { LE_PUBLIC } else { LE_RANDOM })
+    }
+
     /// Two adapters change places: each comes back under the other's index.
     pub fn swap(&mut self, one: &str, other: &str) {
         let mut pulled = [one, other].map(|name| (self.index(name), name));
@@ -86,11 +91,6 @@ impl SimWorld {
     pub fn start_bluetoothd_with(&mut self, agent: Agent) {
         assert!(self.bluetoothd.is_none(), "bluetoothd runs already");
         self.bluetoothd = Some(Bluetoothd::start(&self.kernel, &self.storage, agent));
-    }
-
-    /// Waits until a running bluetoothd has done its part for a newly plugged adapter.
-    pub fn wait_bluetoothd(&self, adapter: &str) {
-        Bluetoothd::wait_loaded(&self.kernel, self.index(adapter));
     }
 }
 
@@ -167,8 +167,7 @@ impl World for SimWorld {
 
     fn unpair(&mut self, adapter: &str, peer: &str) {
         let index = self.index(adapter);
-        let spec = self.peers.get(peer).unwrap_or_else(|| panic!("there is no peer {peer}"));
-        let address = Address::new(spec.address, if spec.public { LE_PUBLIC } else { LE_RANDOM });
+        let address = self.peer_address(peer);
         let parameters = [&address.write()[..], &[1]].concat();
         let mut program = self.kernel.open_control(TOOL);
         programs::make_ready(&mut program, index);
@@ -204,5 +203,27 @@ impl World for SimWorld {
 
     fn stop_bluetoothd(&mut self) {
         self.bluetoothd.take().expect("bluetoothd runs").stop(&self.kernel);
+    }
+
+    fn wait_bluetoothd(&mut self, adapter: &str) {
+        Bluetoothd::wait_loaded(&self.kernel, self.index(adapter));
+    }
+
+    fn teach_bluetoothd(&mut self, adapter: &str, peers: &[&str]) {
+        assert!(self.bluetoothd.is_none(), "bluetoothd runs");
+        let tables = self.kernel.tables(self.index(adapter));
+        let hardware = &self.adapters[adapter].hardware;
+        self.storage.teach(hardware, &tables, peers);
+    }
+
+    fn wipe_bluetoothd(&mut self) {
+        assert!(self.bluetoothd.is_none(), "bluetoothd runs");
+        self.storage.wipe();
+    }
+
+    fn remove_in_bluetoothd(&mut self, adapter: &str, peer: &str) {
+        let index = self.index(adapter);
+        let address = self.peer_address(peer);
+        self.bluetoothd.as_ref().expect("bluetoothd runs").remove(index, address);
     }
 }

@@ -5,8 +5,12 @@ mod apparmor;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/broker.rs"]
 mod broker;
+#[path = "../blackbox/coexistence.rs"]
+mod coexistence;
 #[path = "../blackbox/habluetooth.rs"]
 mod habluetooth;
+#[path = "homeassistant.rs"]
+mod homeassistant;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/observer.rs"]
 mod observer;

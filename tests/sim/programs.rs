@@ -5,14 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::SimKernel;
 use super::client::{Client, Packet, list};
+use super::controller::Tables;
 use super::records::{Irk, Ltk};
 use super::wire::{Address, NO_INDEX, ev, op, read_u16, read_u32, setting, status};
+use super::{Hardware, SimKernel};
 
 /// How often bluetoothd looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -93,6 +95,15 @@ impl BluetoothdStorage {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// It gets the keys that a kernel holds of these peers, by their addresses.
+    pub fn teach(&self, hardware: &Hardware, tables: &Tables, peers: &[&str]) {
+        let wanted = |address: Address| peers.contains(&address.text().as_str());
+        self.with(Address::new(&hardware.address, 1).octets, |stored| {
+            stored.ltks.extend(tables.ltks.iter().filter(|ltk| wanted(ltk.address)).cloned());
+            stored.irks.extend(tables.irks.iter().filter(|irk| wanted(irk.address)).cloned());
+        });
+    }
+
     /// How many LTKs it holds for an adapter.
     pub fn ltk_count(&self, adapter: &str) -> usize {
         self.with(Address::new(adapter, 1).octets, |stored| stored.ltks.len())
@@ -115,6 +126,7 @@ pub enum Agent {
 pub struct Bluetoothd {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    orders: Sender<(u16, Address)>,
 }
 
 impl Bluetoothd {
@@ -122,7 +134,9 @@ impl Bluetoothd {
     pub fn start(kernel: &SimKernel, storage: &BluetoothdStorage, agent: Agent) -> Self {
         kernel.set_options(|options| options.await_confirmation = true);
         let client = kernel.open_control("bluetoothd");
-        let mut daemon = Daemon { client, storage: storage.clone(), agent, adapters: BTreeMap::new() };
+        let (orders, removals) = channel();
+        let storage = storage.clone();
+        let mut daemon = Daemon { client, storage, agent, adapters: BTreeMap::new(), removals };
         daemon.client.succeed(op::READ_VERSION, NO_INDEX, &[]);
         daemon.client.succeed(op::READ_COMMANDS, NO_INDEX, &[]);
         let indexes = daemon.client.succeed(op::READ_INDEX_LIST, NO_INDEX, &[]);
@@ -133,7 +147,12 @@ impl Bluetoothd {
         let told = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("bluetoothd".to_owned());
         let thread = thread.spawn(move || daemon.run(&told)).expect("start a thread");
-        Self { stop, thread: Some(thread) }
+        Self { stop, thread: Some(thread), orders }
+    }
+
+    /// The user removes a device: its bond is deleted and unpaired.
+    pub fn remove(&self, index: u16, peer: Address) {
+        self.orders.send((index, peer)).expect("bluetoothd runs");
     }
 
     /// It powers its adapters off and exits. The kernel keeps all keys.
@@ -165,6 +184,8 @@ struct Daemon {
     agent: Agent,
     /// By controller index.
     adapters: BTreeMap<u16, [u8; 6]>,
+    /// What the user wants removed.
+    removals: Receiver<(u16, Address)>,
 }
 
 impl Daemon {
@@ -172,6 +193,9 @@ impl Daemon {
         while !stop.load(Ordering::Relaxed) {
             if let Some(packet) = self.client.receive(GLANCE) {
                 self.hear(&packet);
+            }
+            if let Ok((index, peer)) = self.removals.try_recv() {
+                self.remove(index, peer);
             }
         }
         for index in self.adapters.keys().copied().collect::<Vec<_>>() {
@@ -203,6 +227,15 @@ impl Daemon {
             self.ask(op::SET_BONDABLE, index, &[1]);
         }
         self.ask(LAST_OF_SET_UP, index, &list(&[]));
+    }
+
+    fn remove(&mut self, index: u16, peer: Address) {
+        let adapter = self.adapters[&index];
+        self.storage.with(adapter, |stored| {
+            stored.ltks.retain(|ltk| ltk.address != peer);
+            stored.irks.retain(|irk| irk.address != peer);
+        });
+        self.ask(op::UNPAIR_DEVICE, index, &[&peer.write()[..], &[1]].concat());
     }
 
     fn confirm(&mut self, packet: &Packet) {

@@ -106,6 +106,7 @@ impl AdapterMachine {
         if let Some(attachment) = &mut self.attachment {
             attachment.shadow.drop_peer(peer, bredr);
             attachment.theirs.drop_peer(peer, bredr);
+            attachment.unpaired.insert(peer);
         }
         let Some(bond) = self.table.get(peer) else { return };
         let mut rest = bond.clone();

@@ -75,6 +75,11 @@ impl Attachment {
 impl AdapterMachine {
     /// Takes what the monitor channel shows, in its order.
     pub fn observed(&mut self, activity: Activity, now: Now) {
+        self.observe(activity, now);
+        self.settle(now);
+    }
+
+    pub(super) fn observe(&mut self, activity: Activity, now: Now) {
         let before = self.table.generation();
         match activity {
             Activity::Loaded { process, load } => self.foreign_load(&process, &load, now),
@@ -90,7 +95,6 @@ impl AdapterMachine {
         if self.table.generation() != before {
             self.save_bonds();
         }
-        self.settle(now);
     }
 
     fn foreign_load(&mut self, process: &str, load: &ForeignLoad, now: Now) {
@@ -133,6 +137,8 @@ impl AdapterMachine {
     fn unpairing_shown(&mut self, peer: PeerAddress, bredr: bool) {
         if let Some(attachment) = &mut self.attachment {
             attachment.theirs.drop_listed(peer, bredr);
+            attachment.unpaired.insert(peer);
+            attachment.unchecked.extend(LoadKind::ALL);
         }
         self.unlearn(peer);
     }
@@ -143,15 +149,19 @@ impl AdapterMachine {
         let Some(item) = LoadItem::of_key(key) else { return };
         let (kind, slot) = item.slot();
         let place = (peer, slot);
+        attachment.unpaired.remove(&peer);
         attachment.theirs.made(kind, place, item.clone(), now.instant);
         let replaced = attachment.replaced_at.get(&kind);
         let just_replaced = replaced.is_some_and(|at| now.instant < *at + KEY_SETTLES);
-        if attachment.run.is_some() || just_replaced {
-            // A list that was composed without this key may have wiped it.
-            attachment.shadow.drop_place(kind, place);
+        if !(attachment.run.is_some() || just_replaced) {
+            return attachment.shadow.add(kind, place, item);
+        }
+        // A list that was composed without this key may have wiped it.
+        attachment.shadow.doubt(kind, place);
+        if attachment.run.is_some() {
             attachment.unchecked.insert(kind);
         } else {
-            attachment.shadow.add(kind, place, item);
+            attachment.unchecked_after_pairing.insert(kind);
         }
     }
 }

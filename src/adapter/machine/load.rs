@@ -132,12 +132,16 @@ impl AdapterMachine {
 
     /// Starts the load that is wanted, unless the gate, a run, a pairing or a retry wait stands against it.
     pub(super) fn start_wanted_load(&mut self, now: Now) {
-        let Some(attachment) = &self.attachment else { return };
+        let pairing = self.pairings.is_under_way();
+        let Some(attachment) = &mut self.attachment else { return };
+        if !pairing {
+            let later = std::mem::take(&mut attachment.unchecked_after_pairing);
+            attachment.unchecked.extend(later);
+        }
         if attachment.run.is_some() || attachment.retry.at().is_some_and(|at| at > now.instant) {
             return;
         }
         // Keys that are missing after a plug-in cannot wait for a pairing to end; a repetition can.
-        let pairing = self.pairings.is_under_way();
         let wanted = attachment.wanted.filter(|wanted| !pairing || wanted.cause == "plugged_in");
         match wanted.filter(|_| self.verdict().may_load()) {
             Some(wanted) => self.start_load(wanted, now),
@@ -181,8 +185,16 @@ impl AdapterMachine {
                 held != Some(true) && !attachment.refused.contains(peer)
             })
         };
-        let lacking: Vec<LoadKind> = answerable.into_iter().filter(|kind| is_missing(*kind)).collect();
-        let lists = lists.only(|kind| lacking.contains(&kind));
+        let is_back = |kind: LoadKind| {
+            let unwanted = attachment.unpaired.iter();
+            unwanted.copied().any(|peer| {
+                attachment.shadow.has_peer(kind, peer)
+                    && !lists.records(kind).keys().any(|(of, _)| *of == peer)
+            })
+        };
+        let wrong: Vec<LoadKind> =
+            answerable.into_iter().filter(|kind| is_missing(*kind) || is_back(*kind)).collect();
+        let lists = lists.exactly(&wrong);
         let run = (!lists.is_empty()).then(|| LoadRun::new(lists, self.table.generation(), LoadRun::ANSWER));
         if let Some(attachment) = &mut self.attachment {
             for kind in due {
@@ -210,11 +222,20 @@ impl AdapterMachine {
         let (Some(list), Some((kind, records))) = (run.current(), run.current_records()) else {
             return;
         };
-        attachment.pace.started(kind, now.instant);
+        if run.is_answer() {
+            attachment.pace.started(kind, now.instant);
+        }
         if self.neighbours.is_some() {
             attachment.unseen.push(kind, records);
         }
         self.outputs.push_back(Output::SendList(list));
+    }
+
+    /// The list that is on its way, record by record.
+    #[cfg(test)]
+    pub(super) fn current_records(&self) -> Option<(LoadKind, Records)> {
+        let run = self.attachment.as_ref().and_then(|attachment| attachment.run.as_ref());
+        run.and_then(LoadRun::current_records)
     }
 
     /// The list that is on its way, and whose records it holds.

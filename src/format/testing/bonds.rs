@@ -216,6 +216,8 @@ fn details_of(bond: &mut Bond, raw: RawDetails) -> PeerDetails {
         value: Zeroizing::new(vec![0, 0xFF]),
     };
     PeerDetails {
+        orphaned: false,
+        outdated: None,
         alias,
         trusted,
         blocked,

@@ -7,7 +7,7 @@ import subprocess
 
 import mgmt
 from monitor import CONTROL_COMMAND
-from wire import libc
+from wire import LE_PUBLIC, libc
 
 PROGRAMS = ("/usr/libexec/bluetooth/bluetoothd", "/usr/lib/bluetooth/bluetoothd", "/usr/sbin/bluetoothd")
 STORAGE = "/var/lib/bluetooth"
@@ -40,20 +40,23 @@ class Bluetoothd:
         the agent."""
         if self.running:
             raise RuntimeError("bluetoothd is running already")
-        # Its storage is emptied, so never on a machine that somebody uses.
-        if os.environ.get("BONDKEEPER_GUEST") != "1":
-            raise RuntimeError("bluetoothd is only started in the test guest")
         program = next((path for path in PROGRAMS if os.path.exists(path)), None)
         if program is None:
             raise RuntimeError("bluetoothd is not installed")
-        if self._bus is None:
-            shutil.rmtree(STORAGE, ignore_errors=True)
-            os.makedirs(STORAGE, mode=0o700)
-            self._start_bus()
+        self._prepare()
         with open(LOG, "a") as log:
             self._process = subprocess.Popen(
                 [program, "-n"], stdout=log, stderr=log, preexec_fn=_die_with_parent)
         self.wait_loaded(indexes, mark)
+
+    def _prepare(self):
+        # Its storage is emptied, so never on a machine that somebody uses.
+        if os.environ.get("BONDKEEPER_GUEST") != "1":
+            raise RuntimeError("bluetoothd is only started in the test guest")
+        if self._bus is None:
+            shutil.rmtree(STORAGE, ignore_errors=True)
+            os.makedirs(STORAGE, mode=0o700)
+            self._start_bus()
 
     def _start_bus(self):
         os.makedirs("/run/dbus", exist_ok=True)
@@ -80,6 +83,52 @@ class Bluetoothd:
             raise TimeoutError("bluetoothd sent no mgmt command")
         if not records.wait_quiet(self._sent, QUIET, START_LIMIT):
             raise TimeoutError("bluetoothd does not come to rest")
+
+    def teach(self, adapter, keys):
+        """Puts bonds on its disk, from what the kernel's key events said. Its own file format: key octets in
+        mgmt order, EDIV and Rand in decimal."""
+        self._must_rest()
+        for address, of_peer in keys.items():
+            sections = []
+            for key in of_peer:
+                if key["key"] == "irk":
+                    sections.append(("IdentityResolvingKey", {"Key": key["value"].upper()}))
+                elif key["key"] == "ltk":
+                    record = bytes.fromhex(key["record"])
+                    fields = {"Key": key["value"].upper(), "Authenticated": record[7], "EncSize": record[9],
+                              "EDiv": int.from_bytes(record[10:12], "little"),
+                              "Rand": int.from_bytes(record[12:20], "little")}
+                    central = ["LongTermKey"]
+                    peripheral = ["PeripheralLongTermKey", "SlaveLongTermKey"]
+                    sections += [(name, fields) for name in (central if record[8] else peripheral)]
+            kind = "public" if of_peer[0]["address_type"] == LE_PUBLIC else "static"
+            general = {"Name": "taught", "AddressType": kind, "SupportedTechnologies": "LE;",
+                       "Trusted": "true", "Blocked": "false"}
+            folder = os.path.join(STORAGE, adapter, address)
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            with open(os.path.join(folder, "info"), "w") as file:
+                for name, fields in [("General", general), *sections]:
+                    lines = "".join(f"{field}={value}\n" for field, value in fields.items())
+                    file.write(f"[{name}]\n{lines}\n")
+
+    def wipe(self):
+        """Its disk is lost."""
+        self._must_rest()
+        for entry in os.listdir(STORAGE):
+            shutil.rmtree(os.path.join(STORAGE, entry))
+
+    def remove(self, index, address):
+        """The user removes a device."""
+        path = f"/org/bluez/hci{index}"
+        device = f"{path}/dev_{address.replace(':', '_')}"
+        subprocess.run(["dbus-send", "--system", "--print-reply", "--dest=org.bluez", path,
+                        "org.bluez.Adapter1.RemoveDevice", f"objpath:{device}"],
+                       check=True, timeout=START_LIMIT, stdout=subprocess.DEVNULL)
+
+    def _must_rest(self):
+        if self.running:
+            raise RuntimeError("bluetoothd is running")
+        self._prepare()
 
     def stop(self):
         if not self.running:

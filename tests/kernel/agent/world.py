@@ -343,6 +343,30 @@ class World:
         here = self._adapter(adapter)
         self.bluetoothd.wait_loaded([here.index], here.plugged)
 
+    def teach_bluetoothd(self, adapter, peers):
+        """A bluetoothd that does not run gets the bonds that the kernel last made with the peers of these
+        addresses: {}"""
+        here = self._adapter(adapter)
+        self.listener.fence()
+        keys = {address: {} for address in peers}
+        for event in self.events.since():
+            key = event.key() if event.index == here.index else None
+            if key and key["address"] in keys:
+                place = (key["key"], key.get("central"), key.get("type") if key["key"] == "csrk" else None)
+                keys[key["address"]][place] = key
+        missing = [address for address, of_peer in keys.items() if not of_peer]
+        if missing:
+            raise ValueError(f"the kernel has made no keys with {missing}")
+        self.bluetoothd.teach(here.address, {address: list(of_peer.values()) for address, of_peer in keys.items()})
+
+    def wipe_bluetoothd(self):
+        """{}"""
+        self.bluetoothd.wipe()
+
+    def remove_in_bluetoothd(self, adapter, peer):
+        """{}"""
+        self.bluetoothd.remove(self._adapter(adapter).index, self._peer(peer).spec.address)
+
     def stop_bluetoothd(self):
         """{}"""
         self.bluetoothd.stop()
@@ -354,4 +378,5 @@ OPERATIONS = (
     "plug", "unplug", "index", "set_powered", "power_off", "add_peer", "remove_peer", "reset_peer",
     "pair", "connect", "disconnect_reason", "unpair", "tables", "wait_table", "key_octets",
     "foreign_load_ltks", "loads", "ltk_load_count", "monitor_mark", "monitor_labels",
-    "start_bluetoothd", "wait_bluetoothd", "stop_bluetoothd")
+    "start_bluetoothd", "wait_bluetoothd", "stop_bluetoothd", "teach_bluetoothd", "wipe_bluetoothd",
+    "remove_in_bluetoothd")
