@@ -7,6 +7,7 @@ use super::json::Bad;
 use super::report::{PeerReport, Refused, Report, parts};
 use super::{ImportedAdapter, UnusablePeer};
 use crate::bond::details::{OPAQUE_ITEM_OCTETS_MAX, OPAQUE_ITEMS_MAX, OPAQUE_NAME_OCTETS_MAX};
+use crate::bond::table::BONDS_PER_ADAPTER_MAX;
 use crate::bond::{
     AdapterAddress, Bond, BondMetadata, Custody, Ltk, LtkSlot, OpaqueItem, PeerDetails, Source, UnixMillis,
 };
@@ -83,6 +84,11 @@ impl Draft {
             report.refused.push(Refused { place: place(), peer: Some(self.bond.peer), reason });
             return;
         }
+        if adapter.bonds.len() >= BONDS_PER_ADAPTER_MAX {
+            let reason = format!("an adapter has no more than {BONDS_PER_ADAPTER_MAX} bonds");
+            report.refused.push(Refused { place: place(), peer: Some(self.bond.peer), reason });
+            return;
+        }
         let peer = self.bond.peer;
         adapter.superseded.extend(self.superseded.into_iter().map(|ltk| (peer, ltk)));
         self.report.taken = parts(&self.bond);
@@ -110,4 +116,48 @@ pub(super) fn keep(
 /// A record that cannot be taken, where all others may be.
 pub(super) fn refuse(report: &mut Report, bad: Bad) {
     report.refused.push(Refused { place: bad.place, peer: None, reason: bad.reason });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bond::testing::{peer, secure_bond, secure_ltk};
+
+    fn draft(address: &str) -> Draft {
+        let mut draft = Draft::new(None, NamedPeer { peer: peer(address), private: None }, UnixMillis(0));
+        draft.put_ltks([secure_ltk(1)]);
+        draft
+    }
+
+    fn settle(draft: Draft, adapter: &mut ImportedAdapter) -> Report {
+        let mut report = Report::default();
+        draft.settle(|| "there".to_owned(), adapter, &mut report);
+        report
+    }
+
+    #[test]
+    fn a_peer_comes_once() {
+        let mut adapter = ImportedAdapter::default();
+        assert!(settle(draft("C0:FF:EE:00:00:01"), &mut adapter).refused.is_empty());
+        let report = settle(draft("C0:FF:EE:00:00:01"), &mut adapter);
+        assert_eq!((report.refused[0].place.as_str(), adapter.bonds.len()), ("there", 1));
+    }
+
+    #[test]
+    fn no_more_bonds_are_taken_than_an_adapter_may_have() {
+        let bonds = vec![secure_bond("C0:FF:EE:00:00:01", 1); BONDS_PER_ADAPTER_MAX];
+        let mut adapter = ImportedAdapter { bonds, ..ImportedAdapter::default() };
+        let report = settle(draft("C0:FF:EE:00:00:02"), &mut adapter);
+        assert_eq!(report.refused[0].reason, "an adapter has no more than 20000 bonds");
+        assert_eq!(adapter.bonds.len(), BONDS_PER_ADAPTER_MAX);
+    }
+
+    #[test]
+    fn what_is_too_much_to_keep_is_reported() {
+        let mut draft = draft("C0:FF:EE:00:00:01");
+        for at in 0..=OPAQUE_ITEMS_MAX {
+            draft.keep("fuchsia", at.to_string(), Zeroizing::new(vec![1]));
+        }
+        assert_eq!((draft.details.opaque.len(), draft.report.dropped.len()), (OPAQUE_ITEMS_MAX, 1));
+    }
 }

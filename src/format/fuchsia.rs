@@ -71,7 +71,7 @@ fn field<'a>(json: &'a Json, name: &str) -> Option<&'a Json> {
 }
 
 fn is_bond(json: &Json) -> bool {
-    field(json, "hostAddress").is_some()
+    ["hostAddress", "le", "bredr"].iter().any(|name| field(json, name).is_some())
 }
 
 fn is_host(json: &Json) -> bool {

@@ -71,7 +71,9 @@ fn write_again(format: FormatId, adapter: &ImportedAdapter, options: &ImportOpti
 }
 
 fn read_back(format: FormatId, written: &Exported, options: &ImportOptions) {
-    if !format.is_readable() {
+    // An empty folder is told from nothing at all by nobody, and is refused.
+    let is_empty = matches!(&written.content, Content::Tree(tree) if tree.is_empty());
+    if !format.is_readable() || is_empty {
         return;
     }
     let input = match &written.content {

@@ -13,6 +13,7 @@ mod coexistence;
 mod contract;
 mod discovery;
 mod habluetooth;
+mod interop;
 mod kernel_faults;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod observer;

@@ -146,6 +146,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         (DUAL, "\"identifier\":77", "\"identifier\":77.0", "identifier: is not an integer of 64 bits"),
         (DUAL, "\"identifier\":77,", "", "identifier: is missing"),
+        (DUAL, "\"hostAddress\"", "\"host\"", "hostAddress: is missing"),
         (DUAL, "92]}", "92,1]}", "address.value: is not a list of 6 numbers"),
         (DUAL, "92]}", "256]}", "address.value[5]: does not fit 8 bits"),
         (DUAL, "92]}", "92],\"x\":1}", "address.x: does not belong to an address"),
