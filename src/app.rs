@@ -266,12 +266,20 @@ fn store_options(settings: &Settings) -> StoreOptions {
     StoreOptions { quiet: settings.store.quiet, ceiling: settings.store.ceiling }
 }
 
-/// For its owner only, whatever it was made as.
+/// For its owner only, whatever it was made as. One that is so already may lie on a read-only disk.
 fn make_folder(path: &std::path::Path) -> Result<(), AppError> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    let private = made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)));
-    private.map_err(|source| AppError::Folder { path: path.to_owned(), source })
+    const MODE: u32 = 0o700;
+    let make = || {
+        if !path.is_dir() {
+            std::fs::DirBuilder::new().recursive(true).mode(MODE).create(path)?;
+        }
+        if std::fs::metadata(path)?.permissions().mode() & 0o777 == MODE {
+            return Ok(());
+        }
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))
+    };
+    make().map_err(|source| AppError::Folder { path: path.to_owned(), source })
 }
 
 fn adapter_factory(

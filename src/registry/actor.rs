@@ -203,6 +203,9 @@ impl RegistryActor {
                 }
             }
             Ok(_) => {}
+            Err(failure) if outcome.index == INDEX_NONE => {
+                tracing::warn!(opcode = %outcome.opcode, %failure, "adapters cannot be listed; trying again");
+            }
             Err(failure) => {
                 tracing::debug!(index = outcome.index, opcode = %outcome.opcode, %failure, "reading controllers");
                 self.machine.unreadable(outcome.index);

@@ -234,20 +234,38 @@ fn ask_database(files: &Files, folder: &Path) -> Answer {
 /// system, because it holds keys.
 const SCRATCH: &str = "sled.scratch-";
 
-/// What a crash left of such copies goes.
+/// What a crash left of such copies goes; in memory, where others may look into theirs, what a process
+/// left that is gone.
 fn remove_scratch(folder: &Path) {
-    let left = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in left.filter(|entry| entry.file_name().to_string_lossy().starts_with(SCRATCH)) {
-        let _ = std::fs::remove_dir_all(entry.path());
-    }
+    let remove = |place: &Path, is_left: &dyn Fn(&str) -> bool| {
+        for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().and_then(|name| name.strip_prefix(SCRATCH)).is_some_and(is_left) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    };
+    remove(folder, &|_| true);
+    remove(Path::new(MEMORY), &|rest| {
+        rest.split('-').next().is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+    });
 }
 
+/// Where a copy is looked into when the disk takes none: the keys stay in memory.
+const MEMORY: &str = "/dev/shm";
+
 /// Reads a database without changing it: a copy of it is opened, without the engine's own snapshots.
+/// A disk that is full or read-only is no reason not to know what is on it.
 pub(super) fn read_copy(source: &Path) -> Result<Contents, EngineError> {
+    let outcome = read_copy_in(parent(source), source);
+    let disk_failed = matches!(&outcome, Err(EngineError::Io(_)));
+    let memory = Path::new(MEMORY);
+    if disk_failed && memory.is_dir() { read_copy_in(memory, source).or(outcome) } else { outcome }
+}
+
+fn read_copy_in(place: &Path, source: &Path) -> Result<Contents, EngineError> {
     static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let name = format!("{SCRATCH}{}-{number}", std::process::id());
-    let scratch = source.with_file_name(name);
+    let scratch = place.join(format!("{SCRATCH}{}-{number}", std::process::id()));
     std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&scratch)?;
     let read = || {
         copy_folder(source, &scratch, &|name| !name.starts_with("snap.") && !is_half_snapshot(name))?;

@@ -29,8 +29,8 @@ pub const ALL: u32 = u32::MAX;
 /// Instead of an error: the process is killed as it comes to the call.
 pub const DIE: i32 = 0xFFFF;
 
-/// Octets of the control page: ten fields.
-const CONTROL_OCTETS: usize = 40;
+/// Octets of the control page: eleven fields.
+const CONTROL_OCTETS: usize = 44;
 
 /// How calls fail.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +92,17 @@ impl Interposed {
         self.set(4, u32::from(failure.tear));
         self.set(5, 0);
         self.set(1, failure.error.unsigned_abs());
+    }
+
+    /// Every call of every kind fails from now on.
+    pub fn fail_all(&self, error: i32) {
+        self.fail(Failure { kind: Kind::Write, error, skip: 0, times: ALL, tear: false });
+        self.set(0, u32::MAX);
+    }
+
+    /// The service's wall clock is this many seconds ahead, or behind.
+    pub fn shift_clock(&self, seconds: i32) {
+        self.set(10, seconds.cast_unsigned());
     }
 
     /// Nothing fails any more.

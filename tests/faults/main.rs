@@ -18,6 +18,7 @@ mod kills;
 #[path = "../blackbox/observer.rs"]
 mod observer;
 mod power;
+mod process;
 mod random;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/scene.rs"]
