@@ -16,7 +16,7 @@ use super::{amount, everything, scene, storm};
 
 /// Pairs this peer and waits until it is announced.
 fn pair(scene: &Scene<SimWorld>, number: u64, random: &mut Random) {
-    storm::report_pairing(scene, number, random);
+    storm::report_pairing(scene, number, random.below(u64::MAX));
     wait_announced(scene, number);
 }
 
@@ -67,7 +67,7 @@ fn a_stop_in_the_middle_of_a_storm_is_clean_and_loses_nothing_announced() {
     for round in 0..amount("BONDKEEPER_TEST_STOPS", 8) {
         for _ in 0..40 {
             number += 1;
-            storm::report_pairing(&scene, number, &mut random);
+            storm::report_pairing(&scene, number, random.below(u64::MAX));
         }
         std::thread::sleep(Duration::from_millis(random.below(500)));
         scene.stop_service();
@@ -91,7 +91,7 @@ fn a_second_instance_leaves_at_once_and_the_first_goes_on() {
     assert_eq!(status.code(), Some(1));
     assert!(second.log_text().contains("another instance"), "{}", second.log_text());
     drop(second);
-    pair(&scene, 2, &mut random);
+    pair(&scene, 2, random.below(u64::MAX));
     assert!(!scene.service().has_ended());
 }
 
@@ -135,7 +135,7 @@ fn a_folder_that_cannot_be_written_is_served_from_and_said_to_be() {
     scene.start();
     storm::list(&scene, "the bonds of a read-only folder", since, |peers| peers.contains(&storm::peer(1)));
     scene.wait_in_sync(HUB);
-    storm::report_pairing(&scene, 2, &mut random);
+    storm::report_pairing(&scene, 2, random.below(u64::MAX));
     store_state(&scene, since, "the alarm", |state| state == "read_only");
     assert!(!storm::announced(&scene).contains(&storm::peer(2)));
     interposed.mend();
@@ -159,7 +159,7 @@ fn without_a_file_descriptor_left_bonds_are_kept_and_the_alarm_is_raised() {
     limit_descriptors(pid, used.iter().max().unwrap() + 1 - free.min(1));
     limit_descriptors(pid, 0);
     // Its log and its health socket are none of its worries now; a pairing is.
-    pair(&scene, 2, &mut random);
+    pair(&scene, 2, random.below(u64::MAX));
     store_state(&scene, since, "the alarm", |state| state != "ok");
     let since = scene.observer.mark();
     limit_descriptors(pid, 1024);
