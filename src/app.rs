@@ -8,6 +8,7 @@
 //! durable, and a restart costs milliseconds, where a service that lost one of its actors would miss bonds in silence.
 
 mod broker;
+pub mod copies;
 pub mod exchange;
 pub mod health;
 mod panic;
@@ -21,6 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use actix::prelude::*;
 
+use self::copies::{CopyKeeper, UseStore};
 use crate::adapter::actor::AdapterActor;
 use crate::adapter::machine::{AdapterMachine, AdapterOptions, Now};
 use crate::adapter::messages::{Neighbourhood, NeighbourhoodChanged};
@@ -145,15 +147,24 @@ impl Service {
         let (exchange, exchange_ports) = exchange::Exchanger::new(&settings);
         let mqtt = MqttActor::launch(mqtt_setup(&settings, &endpoint, log, exchange)?);
         let fingerprint_key = opened.fingerprint_key();
+        let copies = CopyKeeper::new(&settings).start();
         let listeners = StoreListeners {
-            persisted: vec![registry.clone().recipient()],
+            persisted: vec![registry.clone().recipient(), copies.clone().recipient()],
             failed: vec![registry.clone().recipient()],
             state: vec![mqtt.clone().recipient()],
         };
         let store = StoreActor::new(opened, listeners, wall_clock).start();
         exchange_ports.connect(store.clone().recipient(), store.clone().recipient());
-        let wire =
-            Wire { forget_adapter: registry.clone().recipient(), save_checkpoint: store.clone().recipient() };
+        let use_store = UseStore {
+            read: store.clone().recipient(),
+            save_checkpoint: store.clone().recipient(),
+            adapters: stored.iter().map(|adapter| adapter.address).collect(),
+        };
+        let _ = copies.send(use_store).await;
+        let wire = Wire {
+            forget_adapter: registry.clone().recipient(),
+            save_checkpoint: copies.clone().recipient(),
+        };
         let _ = mqtt.send(wire).await;
 
         let neighbourhood = sockets.monitor.map(|socket| watch(socket, &registry));
@@ -161,7 +172,7 @@ impl Service {
         let ports = AdapterPorts {
             bonds_changed: store.clone().recipient(),
             record_changed: store.clone().recipient(),
-            save_checkpoint: store.clone().recipient(),
+            save_checkpoint: copies.clone().recipient(),
             state: mqtt.clone().recipient(),
             bonds: mqtt.clone().recipient(),
             event: mqtt.clone().recipient(),
@@ -171,7 +182,7 @@ impl Service {
             known: mqtt.clone().recipient(),
             forgotten: mqtt.clone().recipient(),
             drop_adapter: store.clone().recipient(),
-            save_checkpoint: store.clone().recipient(),
+            save_checkpoint: copies.recipient(),
         };
         let told = mqtt.clone();
         let version_known = Box::new(move |version: u8, revision: u16| {

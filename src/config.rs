@@ -41,6 +41,8 @@ pub struct Settings {
     pub export_dir: PathBuf,
     /// Exports may be written in clear text.
     pub clear_exports: bool,
+    /// Whether the bonds are copied into the export folder without being asked.
+    pub automatic_copies: AutomaticCopies,
     /// Exports and automatic copies are sealed with it, and sealed files opened.
     pub export_passphrase: Option<Secret>,
     pub log_level: LogLevel,
@@ -103,6 +105,35 @@ pub enum EndpointSetting {
     Kernel,
     /// The folder of a simulated kernel's sockets. Only the environment can set it.
     Simulated(PathBuf),
+}
+
+/// Which copies of the bonds are made without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AutomaticCopies {
+    None,
+    /// Where there is a passphrase to seal them with.
+    Sealed,
+    /// Without a passphrase in clear text.
+    Clear,
+}
+
+impl AutomaticCopies {
+    /// Every choice, in the order that people are shown.
+    pub const ALL: [Self; 3] = [Self::None, Self::Sealed, Self::Clear];
+
+    /// The word that options use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Sealed => "sealed",
+            Self::Clear => "clear",
+        }
+    }
+
+    /// Back from that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.as_str() == word)
+    }
 }
 
 /// A value that is never printed.
@@ -174,6 +205,12 @@ impl Settings {
             data_dir: reader.path("data_dir")?.unwrap_or_else(|| PathBuf::from("/data")),
             export_dir: reader.path("export_dir")?.unwrap_or_else(|| PathBuf::from("/data/exports")),
             clear_exports: reader.flag("clear_exports", true)?,
+            automatic_copies: reader.word(
+                "automatic_copies",
+                "sealed",
+                AutomaticCopies::from_word,
+                &AutomaticCopies::ALL.map(AutomaticCopies::as_str).join(", "),
+            )?,
             export_passphrase: read_passphrase(&mut reader)?,
             log_level: reader.word(
                 "log_level",
@@ -212,6 +249,7 @@ impl Settings {
             "data_dir": self.data_dir,
             "export_dir": self.export_dir,
             "clear_exports": self.clear_exports,
+            "automatic_copies": self.automatic_copies.as_str(),
             "export_passphrase_set": self.export_passphrase.is_some(),
             "log_level": self.log_level.as_str(),
             "mqtt": {
@@ -356,6 +394,12 @@ fn check(settings: &Settings) -> Result<(), ConfigError> {
     };
     if settings.store.quiet > settings.store.ceiling {
         return bad("store.quiet_ms", "is larger than store.ceiling_ms, the longest that a change may wait");
+    }
+    if settings.automatic_copies == AutomaticCopies::Clear && !settings.clear_exports {
+        return bad(
+            "automatic_copies",
+            "is clear, which clear_exports forbids: set that to true as well, or take sealed",
+        );
     }
     let mqtt = &settings.mqtt;
     if mqtt.cert_file.is_some() != mqtt.key_file.is_some() {

@@ -25,6 +25,11 @@ pub fn is_pipe(path: &Path) -> bool {
     path.as_os_str() == PIPE
 }
 
+/// A folder is wanted as one file.
+fn is_archive(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "tar")
+}
+
 /// A file, a folder, or what comes through a pipe.
 pub fn read_input(path: &Path) -> Result<Content, CliError> {
     if !is_pipe(path) {
@@ -52,7 +57,9 @@ pub fn write_output(
             let file = content.as_file().map_err(CliError::Export)?;
             Content::Document(Zeroizing::new(sealed::seal(&file, &seal, form)?))
         }
-        None if is_pipe(path) => Content::Document(content.as_file().map_err(CliError::Export)?),
+        None if is_pipe(path) || is_archive(path) => {
+            Content::Document(content.as_file().map_err(CliError::Export)?)
+        }
         None => content,
     };
     match content {

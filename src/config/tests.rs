@@ -79,6 +79,8 @@ fn a_value_out_of_range_names_the_key_and_the_range() {
         (r#"{"adapters":{"00:00:00:00:00:00":{"mode":"own"}}}"#, "adapters.00:00:00:00:00:00"),
         (r#"{"clear_exports":"yes"}"#, "clear_exports"),
         (r#"{"export_passphrase":"elevenchars"}"#, "export_passphrase"),
+        (r#"{"automatic_copies":"often"}"#, "automatic_copies"),
+        (r#"{"automatic_copies":"clear","clear_exports":false}"#, "automatic_copies"),
         (r#"{"adapter_modes":{"00:1A:7D:DA:71:11":"own"}}"#, "adapter_modes"),
         (r#"{"adapter_modes":[{"address":"hci0","mode":"own"}]}"#, "adapter_modes[0].address"),
         (r#"{"adapter_modes":[{"address":"00:1A:7D:DA:71:11","mode":"on"}]}"#, "adapter_modes[0].mode"),

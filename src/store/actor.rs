@@ -19,7 +19,8 @@ use super::engine::Engine;
 use super::health::Health;
 use super::messages::{
     AdapterRecordChanged, BondsChanged, BondsPersisted, Checkpoint, CheckpointContent, Drain, DropAdapter,
-    ListCheckpoints, PersistFailed, ReadCheckpoint, SaveCheckpoint, StoreFault, StoreListeners, StoreState,
+    ListCheckpoints, PersistFailed, ReadAdapter, ReadCheckpoint, SaveCheckpoint, StoreFault, StoreListeners,
+    StoreState, StoredAdapter,
 };
 use super::outbox::Outbox;
 use super::sled::Held;

@@ -4,6 +4,7 @@
 //! asked for, and what is written is complete before it has its name.
 
 mod folder;
+pub mod rotation;
 mod scratch;
 
 use std::fs::{self, File};

@@ -139,7 +139,7 @@ fn parse(label: &str) -> Option<(AdapterAddress, UnixMillis, &str)> {
 }
 
 /// `20261121T014239120Z` → milliseconds.
-fn parse_time(text: &str) -> Option<UnixMillis> {
+pub(super) fn parse_time(text: &str) -> Option<UnixMillis> {
     let digits = |from: usize, to: usize| text.get(from..to);
     let rebuilt = format!(
         "{}-{}-{}T{}:{}:{}.{}Z",

@@ -76,6 +76,13 @@ pub struct CheckpointContent {
     pub table: BondTable,
 }
 
+/// What is known of an adapter, whether it could be written or not; none of one that is not known.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "Option<StoredAdapter>")]
+pub struct ReadAdapter {
+    pub adapter: AdapterAddress,
+}
+
 /// Commit whatever is still waiting, write the snapshots, close. Answered when all that is done.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "Result<(), StoreFault>")]

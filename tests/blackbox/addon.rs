@@ -112,7 +112,7 @@ fn an_option_of_every_key_is_taken() {
             "cert_file": "/d", "key_file": "/k" },
         "base_topic": "bonds", "node": "attic", "adapters": { "default_mode": "observe" },
         "adapter_modes": [{ "address": "00:1a:7d:da:71:11", "mode": "own" }],
-        "commands": "read", "log_level": "debug", "discovery": false, "dbus": false, "clear_exports": true,
+        "commands": "read", "log_level": "debug", "discovery": false, "dbus": false, "clear_exports": true, "automatic_copies": "clear",
         "export_passphrase": "six random words are enough",
         "learn": false,
     });

@@ -148,6 +148,58 @@ fn inspect_prints_what_every_fixture_is_known_to_hold_or_refuses_it_by_its_place
     assert!(seen >= 8, "the fixtures were not found");
 }
 
+/// The files that the manual's examples begin with.
+fn lay_out(desk: &Desk) {
+    let copy = |from: &str, to: &str| std::fs::copy(fixtures().join(from), desk.path(to)).unwrap();
+    copy("habluetooth/list_basic/keys.json", "keys.json");
+    copy("ha-store/two_adapters/bluetooth.bonds", "two.bonds");
+    copy("aioble/openmv_cortexm_three_peers/ble_secrets.json", "ble_secrets.json");
+    copy("windows/hivex_export/bthport.reg", "bthport.reg");
+    // Of one adapter.
+    let two: Value = serde_json::from_slice(&std::fs::read(desk.path("two.bonds")).unwrap()).unwrap();
+    let mut one = two;
+    let adapters = one["data"].as_object_mut();
+    adapters.expect("the file's adapters").retain(|name, _| name == "hci0");
+    desk.write("bluetooth.bonds", serde_json::to_vec(&one).unwrap());
+    let tree = fixtures().join("bluez/tree_newest");
+    let copied = Command::new("cp").arg("-r").arg(tree).arg(desk.path("bluetooth")).status().unwrap();
+    assert!(copied.success());
+    desk.write("passphrase.txt", "kumquat ballast tundra\n");
+    std::fs::create_dir(desk.path("data")).unwrap();
+}
+
+/// Each line of each `sh` block of the manual, in its order and in one folder.
+#[test]
+fn every_example_of_the_manual_works_as_it_stands() {
+    let desk = Desk::new();
+    lay_out(&desk);
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/convert.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    let mut in_example = false;
+    let mut count = 0;
+    let program = Path::new(env!("CARGO_BIN_EXE_bondkeeper")).parent().unwrap().display().to_string();
+    let path = format!("{program}:{}", std::env::var("PATH").unwrap_or_default());
+    for line in manual.lines() {
+        if line.starts_with("```") {
+            in_example = line == "```sh";
+            continue;
+        }
+        if !in_example {
+            continue;
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).current_dir(desk.folder.path()).env_clear().env("PATH", &path);
+        command.env("BONDKEEPER__DATA_DIR", desk.path("data")).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{line}: {}{}", text(&output.stdout), text(&output.stderr));
+        count += 1;
+    }
+    assert!(count >= 15, "the examples were not found");
+    for format in FormatId::ALL {
+        assert!(manual.contains(&format!("| `{}` |", format.as_str())), "{} is not listed", format.as_str());
+    }
+}
+
 #[test]
 fn keys_are_shown_only_when_they_are_asked_for() {
     let desk = Desk::new();

@@ -11,6 +11,7 @@ mod brokers;
 mod cli;
 mod coexistence;
 mod contract;
+mod copies;
 mod discovery;
 mod habluetooth;
 mod interop;

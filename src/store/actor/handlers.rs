@@ -109,6 +109,19 @@ impl Handler<ReadCheckpoint> for StoreActor {
     }
 }
 
+impl Handler<ReadAdapter> for StoreActor {
+    type Result = MessageResult<ReadAdapter>;
+
+    fn handle(&mut self, message: ReadAdapter, _: &mut Self::Context) -> Self::Result {
+        let held = self.newest.get(&message.adapter);
+        MessageResult(held.map(|held| StoredAdapter {
+            address: message.adapter,
+            table: (*held.table).clone(),
+            record: held.record.clone(),
+        }))
+    }
+}
+
 impl Handler<Drain> for StoreActor {
     type Result = ResponseActFuture<Self, Result<(), StoreFault>>;
 
