@@ -16,7 +16,7 @@ use super::{amount, everything, scene, storm};
 
 /// Pairs this peer and waits until it is announced.
 fn pair(scene: &Scene<SimWorld>, number: u64, random: &mut Random) {
-    storm::report_pairing(scene, number, random);
+    storm::report_pairing(scene, number, random.below(u64::MAX));
     wait_announced(scene, number);
 }
 
@@ -67,7 +67,7 @@ fn a_stop_in_the_middle_of_a_storm_is_clean_and_loses_nothing_announced() {
     for round in 0..amount("BONDKEEPER_TEST_STOPS", 8) {
         for _ in 0..40 {
             number += 1;
-            storm::report_pairing(&scene, number, &mut random);
+            storm::report_pairing(&scene, number, random.below(u64::MAX));
         }
         std::thread::sleep(Duration::from_millis(random.below(500)));
         scene.stop_service();
