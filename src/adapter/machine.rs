@@ -16,6 +16,8 @@ mod foreign_tests;
 mod interleavings;
 mod learn;
 mod load;
+#[cfg(test)]
+mod model_tests;
 mod paired;
 mod report;
 #[cfg(test)]

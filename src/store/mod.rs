@@ -37,7 +37,7 @@ mod settle;
 mod sled;
 mod snapshot;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod watchdog;
 mod worker;
 

@@ -1,14 +1,17 @@
 //! What the store's tests share.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::files::{Probe, Step};
+use super::engine::{DATABASE, Engine};
+use super::files::{Files, Probe, Step, copy_folder};
+use super::messages::{Checkpoint, StoredAdapter};
+use super::open::open;
 use super::sled::Held;
 use crate::bond::testing::secure_bond;
-use crate::bond::{AdapterAddress, AdapterRecord, BondTable};
+use crate::bond::{AdapterAddress, AdapterRecord, BondTable, UnixMillis};
 
 pub(super) const ADAPTER: &str = "00:1A:7D:DA:71:11";
 pub(super) const OTHER: &str = "00:1A:7D:DA:71:12";
@@ -89,5 +92,57 @@ impl Probe for Failing {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// A store without its actor, for tests of what stands above it: each call is done when it returns.
+pub(crate) struct Bench {
+    root: tempfile::TempDir,
+    folder: PathBuf,
+    engine: Engine,
+    crash_count: u32,
+}
+
+impl Bench {
+    /// In memory where there is a file system for that: it is the order of things that is tested.
+    pub fn new(now: UnixMillis) -> Self {
+        let memory = Path::new("/dev/shm");
+        let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let root = root.unwrap();
+        let folder = root.path().join("0");
+        let engine = open(&folder, Files::default(), now).unwrap().engine;
+        Self { root, folder, engine, crash_count: 0 }
+    }
+
+    pub fn commit(&mut self, adapter: AdapterAddress, table: &BondTable, record: &AdapterRecord) {
+        let held = Held { table: table.clone().into(), record: record.clone() };
+        self.engine.commit(vec![(adapter, held)]).unwrap();
+    }
+
+    pub fn snapshot(&self, adapter: AdapterAddress, now: UnixMillis) {
+        self.engine.write_snapshots(&[adapter], now).unwrap();
+    }
+
+    pub fn checkpoint(&self, adapter: AdapterAddress, table: &BondTable, now: UnixMillis) -> Checkpoint {
+        let held = Held { table: table.clone().into(), record: AdapterRecord::default() };
+        self.engine.save_checkpoint(adapter, &held, "test", now).unwrap()
+    }
+
+    /// The process is gone, and with it, if so wanted, the database. What the next one finds.
+    pub fn crash(&mut self, loses_database: bool, now: UnixMillis) -> Option<StoredAdapter> {
+        self.crash_count += 1;
+        let left = self.root.path().join(self.crash_count.to_string());
+        // A copy of this moment: closing the engine would write.
+        copy_folder(&self.folder, &left, &|_| true).unwrap();
+        self.engine.close_and_unlock();
+        std::fs::remove_dir_all(&self.folder).unwrap();
+        if loses_database {
+            std::fs::remove_dir_all(left.join(DATABASE)).unwrap();
+        }
+        let opened = open(&left, Files::default(), now).unwrap();
+        let stored = opened.stored().pop();
+        self.engine = opened.engine;
+        self.folder = left;
+        stored
     }
 }

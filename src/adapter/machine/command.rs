@@ -274,6 +274,11 @@ impl AdapterMachine {
             let reason = "the kernel keeps its key until the adapter is pulled out or loaded again, as unpair was not asked for";
             return self.finish_command(side(KernelSideState::Held, reason));
         }
+        if self.table.get(request.peer).is_some() {
+            // Unpairing would take the key of a pairing that is wanted.
+            let reason = "the peer was paired again meanwhile: its new key stays";
+            return self.finish_command(side(KernelSideState::Held, reason));
+        }
         let powered = attachment.powered;
         if let Verdict::Hold(reason) = self.verdict() {
             let reason = format!("the key stays in the kernel: {}", reason.words());
@@ -300,6 +305,10 @@ impl AdapterMachine {
             return;
         }
         self.drop_from_lists(peer);
+        if self.table.get(peer).is_some() {
+            // Its new key came before the kernel had unpaired it, and went with the old one.
+            self.want_load(Wanted::cause("paired_again"));
+        }
         self.bonds_dirty = true;
         self.finish_command(side(KernelSideState::Loaded, None));
     }
