@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::clock;
 use super::mqtt::{Client, Packet};
 use super::report::{Figure, median, quantile};
-use super::rig::{ROOT, Rig, adapter_address, irk_event, ltk_event, peer_address, wait_stored};
+use super::rig::{ROOT, Rig, adapter_address, irk_event, ltk_event, peer_address, wait_in_sync, wait_stored};
 use super::sim::wire::{LE_PUBLIC, ev};
 
 /// Key events whose way is timed. Each stands alone: the first change after a calm is written at once.
@@ -212,9 +212,9 @@ pub fn dirtied(rig: &Rig) -> Vec<Figure> {
         let folder = rig.folder.join(name);
         let _ = std::fs::remove_dir_all(&folder);
         let mut subscriber = Client::connect(rig.broker.port, "dirtied");
-        let service = rig.start(&folder, 1, |_| {});
-        service.wait_ready();
         subscriber.subscribe(&format!("{ROOT}/adapter/+/state"));
+        let service = rig.start(&folder, 1, |_| {});
+        wait_in_sync(&mut subscriber, 1);
         // The first bond makes the tree and the first snapshot.
         service.kernel.stream(service.indices[0], &[(ev::NEW_LTK, ltk_event(peer_address(999), 1))]);
         wait_stored(&mut subscriber, &adapter_address(0), 1);

@@ -16,6 +16,7 @@ mod report;
 mod rig;
 #[path = "../../tests/sim/mod.rs"]
 mod sim;
+mod soak;
 mod start;
 
 use std::collections::BTreeSet;
@@ -46,13 +47,20 @@ fn main() {
     let target = path("BONDKEEPER_BENCH_TARGET").unwrap_or_else(|| PathBuf::from("target"));
     // Short, as sockets live in it, and on the disk that is measured.
     let folder = tempfile::Builder::new().prefix("bk").tempdir_in(&target).expect("make a folder");
-    let rig = Rig {
+    let mut rig = Rig {
         broker: broker::Broker::start(folder.path(), false),
         binary: path("BONDKEEPER_BENCH_BINARY").unwrap_or_else(|| target.join("release/bondkeeper")),
         probe: path("BONDKEEPER_BENCH_PROBE"),
         python: path("BONDKEEPER_TEST_PYTHON"),
         folder: folder.path().to_owned(),
     };
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [what, minutes, csv, ..] = &arguments[..]
+        && what == "soak"
+    {
+        let minutes = minutes.parse().expect("a number of minutes");
+        return soak::soak(&mut rig, minutes, std::path::Path::new(csv));
+    }
     let mut figures = Vec::new();
     for (metric, measure) in MEASURES {
         if wanted.is_empty() || wanted.contains(&metric) {

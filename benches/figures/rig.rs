@@ -135,15 +135,15 @@ impl Rig {
         }
         let adapters = adapters_for(bonds);
         let mut observer = Client::connect(self.broker.port, "template");
+        observer.subscribe(&format!("{ROOT}/adapter/+/state"));
         let mut service = self.start(&folder, adapters, |_| {});
-        service.wait_ready();
+        wait_in_sync(&mut observer, adapters);
         let mut events: Vec<Vec<(u16, Vec<u8>)>> = vec![Vec::new(); adapters];
         for number in 0..bonds {
             let peer = peer_address(number);
             events[number % adapters].push((ev::NEW_LTK, ltk_event(peer, 1)));
             events[number % adapters].push((ev::NEW_IRK, irk_event(peer, 1)));
         }
-        observer.subscribe(&format!("{ROOT}/adapter/+/state"));
         for (number, events) in events.iter().enumerate() {
             service.kernel.stream(service.indices[number], events);
             let count = events.len() / 2;
@@ -177,6 +177,19 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).expect("copy a file");
         }
     }
+}
+
+/// Waits until so many adapters have been loaded: what their kernel tells before is heard by nobody.
+pub fn wait_in_sync(observer: &mut Client, adapters: usize) {
+    let mut loaded = std::collections::BTreeSet::new();
+    let all = observer.wait(PATIENCE, |topic, payload| {
+        let state: Value = serde_json::from_slice(payload).ok()?;
+        if state["sync"] == "in_sync" {
+            loaded.insert(topic.to_owned());
+        }
+        (loaded.len() == adapters).then_some(())
+    });
+    assert!(all.is_some(), "only {} of {adapters} adapters were loaded", loaded.len());
 }
 
 /// Waits until an adapter says that so many bonds are durable.
