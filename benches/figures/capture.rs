@@ -28,6 +28,19 @@ fn sync_times(path: &Path) -> Vec<i64> {
     octets.chunks_exact(8).map(|eight| i64::from_le_bytes(eight.try_into().expect("eight octets"))).collect()
 }
 
+/// When the first `fdatasync` after this moment returned. Looked for now and then: looking takes processor time
+/// from what is measured.
+fn wait_synced(path: &Path, sent: i64) -> i64 {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        std::thread::sleep(APART / 2);
+        if let Some(synced) = sync_times(path).into_iter().find(|at| *at > sent) {
+            return synced;
+        }
+        assert!(Instant::now() < until, "the key was not synced");
+    }
+}
+
 /// One append and one `fdatasync`, in microseconds.
 fn floor(file: &mut File) -> f64 {
     let begin = Instant::now();
@@ -56,8 +69,7 @@ pub fn durable(rig: &Rig) -> Vec<Figure> {
         let event = [(ev::NEW_LTK, ltk_event(peer, 1_000 + sample as u64))];
         let sent = clock::now();
         service.kernel.stream(service.indices[0], &event);
-        std::thread::sleep(APART / 2);
-        let synced = sync_times(&times).into_iter().find(|at| *at > sent).expect("the key was synced");
+        let synced = wait_synced(&times, sent);
         ours.push((synced - sent) as f64 / 1e3);
         floors.push(floor(&mut file));
         std::thread::sleep(APART / 2);

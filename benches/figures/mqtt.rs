@@ -135,6 +135,8 @@ impl Client {
         let body: Vec<u8> = self.buffer[at..end].to_vec();
         self.buffer.drain(..end);
         Some(match head >> 4 {
+            // What an earlier service left with the broker is not about the one under measure.
+            PUBLISH if head & 1 == 1 => Packet::Other,
             PUBLISH => {
                 let octets = usize::from(u16::from_be_bytes([body[0], body[1]]));
                 let topic = String::from_utf8_lossy(&body[2..2 + octets]).into_owned();
