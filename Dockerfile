@@ -9,9 +9,10 @@ WORKDIR /build
 # Dependencies in a layer of their own: it stays as long as the lock file does. The targets that the manifest names have
 # to exist, and the program has to be built again afterwards.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src docs tests/blackbox tests/faults tests/image tests/kernel tests/sim \
-    && echo 'fn main() {}' | tee src/main.rs tests/blackbox/main.rs tests/faults/main.rs tests/image/suite.rs tests/kernel/suite.rs \
-        tests/sim/selftest.rs > tests/sim/demo.rs \
+COPY crates crates
+RUN mkdir -p src docs benches/figures tests/blackbox tests/faults tests/image tests/kernel tests/sim \
+    && echo 'fn main() {}' | tee src/main.rs benches/figures/main.rs tests/blackbox/main.rs tests/faults/main.rs \
+        tests/image/suite.rs tests/kernel/suite.rs tests/sim/selftest.rs > tests/sim/demo.rs \
     && touch src/lib.rs \
     && cargo build --release --locked --bin bondkeeper \
     && rm -r src target/release/bondkeeper target/release/deps/bondkeeper* target/release/deps/libbondkeeper*

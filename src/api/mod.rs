@@ -11,6 +11,8 @@ pub mod bridge;
 pub mod codes;
 pub mod dto;
 mod fields;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod limits;
 pub mod request;
 pub mod rfc3339;

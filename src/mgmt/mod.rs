@@ -18,6 +18,8 @@ pub mod debugfs;
 pub mod event;
 pub mod filter;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod key_report;
 pub mod load;
 pub mod monitor;

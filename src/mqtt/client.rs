@@ -25,8 +25,9 @@ use super::discovery::BIRTH_TOPIC;
 use super::failure::{chain, connection_failure};
 use super::topics::Topics;
 
-/// Silence after which the broker is asked for a sign of life.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Silence after which the broker is asked for a sign of life: once a minute, with the health report, so that an idle
+/// service is woken for both at once.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Publishes that may be unacknowledged. Enough to keep a slow link busy, and below what any
 /// common broker allows (Mosquitto: 20), with room for the subscription's packet identifier.

@@ -22,6 +22,8 @@ pub mod debounce;
 mod engine;
 pub mod exchange;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod health;
 mod history;

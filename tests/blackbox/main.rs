@@ -34,6 +34,7 @@ mod stand_in;
 #[path = "../faults/storm.rs"]
 mod storm;
 mod supervisor;
+mod supply;
 mod tls;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod world;
