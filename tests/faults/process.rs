@@ -91,7 +91,7 @@ fn a_second_instance_leaves_at_once_and_the_first_goes_on() {
     assert_eq!(status.code(), Some(1));
     assert!(second.log_text().contains("another instance"), "{}", second.log_text());
     drop(second);
-    pair(&scene, 2, random.below(u64::MAX));
+    pair(&scene, 2, &mut random);
     assert!(!scene.service().has_ended());
 }
 
@@ -159,7 +159,7 @@ fn without_a_file_descriptor_left_bonds_are_kept_and_the_alarm_is_raised() {
     limit_descriptors(pid, used.iter().max().unwrap() + 1 - free.min(1));
     limit_descriptors(pid, 0);
     // Its log and its health socket are none of its worries now; a pairing is.
-    pair(&scene, 2, random.below(u64::MAX));
+    pair(&scene, 2, &mut random);
     store_state(&scene, since, "the alarm", |state| state != "ok");
     let since = scene.observer.mark();
     limit_descriptors(pid, 1024);

@@ -7,7 +7,7 @@
 //! whose holder panicked is not lost (nor was it with parking_lot).
 //!
 //! Must never hold more than the part of the interface that sled uses, and must never be used by anybody else. Only
-//! sled 0.34.7 is compiled against it: docs/adr/0009.
+//! sled 0.34.7 is compiled against it: docs/adr/0011.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
