@@ -92,7 +92,11 @@ fn twenty_connections_of_home_assistants_client_cost_nobody_a_bond() {
     for round in 0..20 {
         let spec = if round % 2 == 0 { &OURS } else { &THEIRS };
         let read = client.connect(spec, false);
-        assert_eq!(read, json!({ "value": "secret" }), "connection {round} to {}", spec.name);
+        if read != json!({ "value": "secret" }) {
+            let request = json!({ "adapter": "hub", "mark": mark["mark"] });
+            let labels = scene.world.request("monitor_labels", request)["labels"].clone();
+            panic!("connection {round} to {}: {read}; on the air: {labels}", spec.name);
+        }
     }
     assert_eq!(smp_packets(&mut scene, &mark), Vec::<String>::new(), "a new pairing took place");
     let after = scene.world.ltk_load_count("hub");
