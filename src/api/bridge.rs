@@ -67,6 +67,8 @@ pub struct HealthDto {
     pub uptime_s: u64,
     /// Things waiting, by queue.
     pub queues: BTreeMap<String, u64>,
+    /// Frames that the kernel's sockets have woken us for.
+    pub received_frames: Option<u64>,
     /// Management frames that the kernel had to drop because we were slow.
     pub dropped_frames: Option<u64>,
     pub store: StoreHealthDto,

@@ -13,6 +13,7 @@ pub fn probe(started_at: UnixMillis) -> Probe {
     Probe {
         uptime_s: super::wall_clock().0.saturating_sub(started_at.0) / 1000,
         rss_bytes: resident_octets(),
+        received_frames: Some(crate::mgmt::pump::received_frame_count()),
         dropped_frames: Some(crate::mgmt::pump::dropped_frame_count()),
         queues: BTreeMap::new(),
         errors: BTreeMap::new(),

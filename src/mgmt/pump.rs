@@ -14,6 +14,15 @@ const BATCH_MAX: usize = 256;
 /// Datagrams that could not be read since the process started, for `bridge/health`.
 static DROPPED_FRAME_COUNT: AtomicU64 = AtomicU64::new(0);
 
+/// Datagrams that woke us since the process started, readable or not. What the socket filters reject is not
+/// among them: it shows what a busy street costs.
+static RECEIVED_FRAME_COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// See [`RECEIVED_FRAME_COUNT`].
+pub fn received_frame_count() -> u64 {
+    RECEIVED_FRAME_COUNT.load(Ordering::Relaxed)
+}
+
 /// See [`DROPPED_FRAME_COUNT`].
 pub fn dropped_frame_count() -> u64 {
     DROPPED_FRAME_COUNT.load(Ordering::Relaxed)
@@ -54,6 +63,8 @@ where
             }
         }
         DROPPED_FRAME_COUNT.fetch_add(batch.dropped_count, Ordering::Relaxed);
+        let received = batch.frames.len() as u64 + batch.dropped_count;
+        RECEIVED_FRAME_COUNT.fetch_add(received, Ordering::Relaxed);
         if !deliver(batch).await {
             return None;
         }

@@ -31,6 +31,7 @@ pub struct ServiceFacts {
 pub struct Probe {
     pub uptime_s: u64,
     pub rss_bytes: Option<u64>,
+    pub received_frames: Option<u64>,
     pub dropped_frames: Option<u64>,
     /// Things waiting, by queue.
     pub queues: BTreeMap<String, u64>,
@@ -159,6 +160,7 @@ impl Board {
             rss_bytes: probe.rss_bytes,
             uptime_s: probe.uptime_s,
             queues: probe.queues,
+            received_frames: probe.received_frames,
             dropped_frames: probe.dropped_frames,
             store: StoreHealthDto {
                 state: self.store.state,

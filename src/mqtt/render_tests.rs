@@ -69,6 +69,7 @@ fn the_service_itself() {
     let probe = Probe {
         uptime_s: 60,
         rss_bytes: Some(5_000_000),
+        received_frames: Some(120),
         dropped_frames: Some(0),
         queues: [("store".to_owned(), 1)].into(),
         errors: [("kernel_timeout".to_owned(), 1)].into(),

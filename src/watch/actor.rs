@@ -52,7 +52,7 @@ impl WatchActor {
         self.machine.neighbourhood()
     }
 
-    /// Who is there first, then what they did: the gate must know a manager when its load is answered.
+    /// What was done first: a manager connects right after its load. Who did it is part of that.
     fn tell(&mut self, ctx: &mut Context<Self>) {
         let seen = self.machine.neighbourhood();
         let seen = (self.told.as_ref() != Some(&seen)).then_some(seen);
@@ -66,11 +66,11 @@ impl WatchActor {
         }
         let (to_changed, to_observed) = (self.changed.clone(), self.observed.clone());
         let telling = async move {
-            if let Some(seen) = seen {
-                let _ = to_changed.send(NeighbourhoodChanged { seen: Some(seen) }).await;
-            }
             for activity in observed {
                 let _ = to_observed.send(activity).await;
+            }
+            if let Some(seen) = seen {
+                let _ = to_changed.send(NeighbourhoodChanged { seen: Some(seen) }).await;
             }
         };
         // Waiting keeps the order and holds back the reading; what comes meanwhile waits in the kernel.

@@ -86,6 +86,29 @@ fn a_flood_of_advertisements_hides_no_bond() {
     assert_eq!(kernel(&scene).counters().dropped_frames, 0, "the flood reached the service's queue");
 }
 
+/// Both channels, beside a bluetoothd that hears them all: what the filters reject wakes nobody.
+#[test]
+fn a_flood_of_advertisements_wakes_nobody() {
+    let mut scene = simulated_scene();
+    scene.start();
+    scene.plug_hub();
+    scene.world.start_bluetoothd();
+    let index = scene.world.index("hub");
+    let received = |scene: &Scene<SimWorld>| {
+        scene.ask("health_check", json!({}))["received_frames"].as_u64().expect("a counter")
+    };
+    let before = received(&scene);
+    assert!(before > 0, "nothing was counted");
+    kernel(&scene).flood(index, 50_000);
+    // A bond that is made afterwards shows that whatever was to be read was read.
+    scene.world.stop_bluetoothd();
+    scene.world.add_peer(&LOCK);
+    assert!(scene.world.pair("hub", "lock", PairOptions::default()));
+    scene.wait_bonds(HUB, &[LOCK.address]);
+    let after = received(&scene);
+    assert!(after - before < 500, "{} frames for 50,000 advertisements", after - before);
+}
+
 #[test]
 fn no_confirmation_or_passkey_is_ever_answered() {
     let mut scene = simulated_scene();

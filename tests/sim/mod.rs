@@ -315,11 +315,15 @@ impl SimKernel {
         self.shared.edit(|kernel| kernel.tell(Audience::Trusted, event, index, parameters));
     }
 
-    /// So many Device Found events in a row, as fast as can be.
+    /// So many advertisements in a row, as fast as can be: for each a Device Found event, and what the monitor
+    /// channel shows of it besides.
     pub fn flood(&self, index: u16, count: usize) {
         let address = Address::new("C0:FF:EE:0F:0F:0F", wire::LE_PUBLIC);
         for _ in 0..count {
-            self.shared.edit(|kernel| kernel.report_found(index, address));
+            self.shared.edit(|kernel| {
+                kernel.show(&monitor::advertisement(index));
+                kernel.report_found(index, address);
+            });
         }
     }
 

@@ -17,6 +17,7 @@ use super::wire::{NO_INDEX, frame};
 
 pub mod record {
     pub const NEW_INDEX: u16 = 0;
+    pub const HCI_EVENT: u16 = 3;
     pub const DELETED_INDEX: u16 = 1;
     pub const OPENED_INDEX: u16 = 8;
     pub const CLOSED_INDEX: u16 = 9;
@@ -46,6 +47,11 @@ pub(super) fn new_index(controller: &Controller) -> Vec<u8> {
 
 pub(super) fn deleted_index(index: u16) -> Vec<u8> {
     frame(record::DELETED_INDEX, index, &[])
+}
+
+/// An LE Advertising Report on its way from a controller.
+pub(super) fn advertisement(index: u16) -> Vec<u8> {
+    frame(record::HCI_EVENT, index, &[0x3E, 4, 0x02, 1, 0, 0])
 }
 
 /// The two records of a controller that is powered on.

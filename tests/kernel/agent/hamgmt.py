@@ -27,7 +27,7 @@ class Scanner:
 
 async def connect(data, order):
     device = BLEDevice(order["address"], None, details={"address_type": order["address_type"]})
-    client = HaMgmtClient(device, client_data=data, timeout=LIMIT)
+    client = HaMgmtClient(device, client_data=data, timeout=LIMIT, disconnected_callback=None)
     await client.connect(pair=order["pair"])
     try:
         value = await client.read_gatt_char(client.services.get_characteristic(order["uuid"]))
