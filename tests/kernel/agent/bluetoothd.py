@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 
 import mgmt
 from monitor import CONTROL_COMMAND
@@ -15,6 +16,7 @@ LOG = "/vmout/bluetoothd.log"
 PROCESS = "bluetoothd"
 START_LIMIT = 30.0
 QUIET = 1.0
+PAIR_LIMIT = 60.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -117,10 +119,55 @@ class Bluetoothd:
         for entry in os.listdir(STORAGE):
             shutil.rmtree(os.path.join(STORAGE, entry))
 
+    def property(self, index, address, name):
+        """What it says of a device, as text; None where it has no such device."""
+        answer = subprocess.run(
+            ["dbus-send", "--system", "--print-reply=literal", "--dest=org.bluez", self._device(index, address),
+             "org.freedesktop.DBus.Properties.Get", "string:org.bluez.Device1", f"string:{name}"],
+            timeout=START_LIMIT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        if answer.returncode != 0:
+            return None
+        # "   variant       boolean true", and a text as it is.
+        return answer.stdout.removesuffix("\n").removeprefix("   variant       ")
+
+    def pair(self, address):
+        """A user pairs a device that advertises, with the program that comes with it."""
+        user = subprocess.Popen(["bluetoothctl", "--agent", "NoInputNoOutput"], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+        # A wait that has a limit: the program ends, and so does what it says.
+        limit = threading.Timer(PAIR_LIMIT, user.kill)
+        limit.start()
+        heard = []
+
+        def say(words, expected):
+            user.stdin.write(words + "\n")
+            user.stdin.flush()
+            for line in user.stdout:
+                heard.append(line)
+                if expected in line:
+                    return
+            raise RuntimeError(f"bluetoothctl did not say {expected!r}: {''.join(heard)[-2000:]}")
+
+        try:
+            say("power on", "Changing power on succeeded")
+            say("scan on", f"Device {address}")
+            say(f"pair {address}", "Pairing successful")
+            say(f"disconnect {address}", "Connected: no")
+            user.stdin.write("quit\n")
+            user.stdin.close()
+        finally:
+            limit.cancel()
+            user.kill()
+            user.wait()
+
+    @staticmethod
+    def _device(index, address):
+        return f"/org/bluez/hci{index}/dev_{address.replace(':', '_')}"
+
     def remove(self, index, address):
         """The user removes a device."""
         path = f"/org/bluez/hci{index}"
-        device = f"{path}/dev_{address.replace(':', '_')}"
+        device = self._device(index, address)
         subprocess.run(["dbus-send", "--system", "--print-reply", "--dest=org.bluez", path,
                         "org.bluez.Adapter1.RemoveDevice", f"objpath:{device}"],
                        check=True, timeout=START_LIMIT, stdout=subprocess.DEVNULL)
