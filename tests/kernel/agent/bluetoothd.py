@@ -150,7 +150,8 @@ class Bluetoothd:
 
         try:
             say("power on", "Changing power on succeeded")
-            say("scan on", f"Device {address}")
+            # With a filter it shows devices that do not say that they are discoverable, too.
+            say("scan le", f"Device {address}")
             say(f"pair {address}", "Pairing successful")
             say(f"disconnect {address}", "Connected: no")
             user.stdin.write("quit\n")
