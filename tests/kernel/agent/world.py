@@ -373,8 +373,9 @@ class World:
 
     def pair_in_bluetoothd(self, adapter, peer):
         """The user pairs the peer in the running bluetoothd and disconnects: {}"""
-        address, _ = self._pairing_address(self._adapter(adapter).index, self._peer(peer))
-        self.bluetoothd.pair(address)
+        index = self._adapter(adapter).index
+        address, _ = self._pairing_address(index, self._peer(peer))
+        self.bluetoothd.pair(index, address)
 
     def stop_bluetoothd(self):
         """{}"""
