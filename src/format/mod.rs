@@ -13,6 +13,8 @@ pub mod bondkeeper;
 pub mod bumble;
 pub mod canonical;
 mod check;
+#[cfg(test)]
+mod convert_tests;
 mod draft;
 mod error;
 mod export;

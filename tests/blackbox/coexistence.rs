@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::observer::LIMIT;
 use super::scene::{HUB, Scene};
-use super::world::{PairOptions, PeerSpec};
+use super::world::{PairOptions, PeerSpec, World};
 
 const OURS: PeerSpec = PeerSpec::public("lock", "C0:FF:EE:00:00:99");
 const RING: PeerSpec = PeerSpec::public("ring", "F1:11:22:33:44:55").static_random().private();
@@ -37,7 +37,7 @@ fn kernel_comes_to_hold(scene: &mut Scene, specs: &[PeerSpec]) {
     }
 }
 
-fn all_encrypt_without_pairing(scene: &mut Scene, specs: &[PeerSpec]) {
+pub fn all_encrypt_without_pairing<W: World + ?Sized>(scene: &mut Scene<W>, specs: &[PeerSpec]) {
     for spec in specs {
         let connected = scene.world.connect("hub", spec.name);
         assert!(connected.encrypted, "{}: {connected:?}", spec.name);

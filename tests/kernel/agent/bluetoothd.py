@@ -15,6 +15,10 @@ LOG = "/vmout/bluetoothd.log"
 PROCESS = "bluetoothd"
 START_LIMIT = 30.0
 QUIET = 1.0
+PAIR_LIMIT = 120.0
+# Debian's, which has the dbus module; the agent's own need not.
+SYSTEM_PYTHON = "/usr/bin/python3"
+USER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "user.py")
 PR_SET_PDEATHSIG = 1
 
 
@@ -117,10 +121,32 @@ class Bluetoothd:
         for entry in os.listdir(STORAGE):
             shutil.rmtree(os.path.join(STORAGE, entry))
 
+    def property(self, index, address, name):
+        """What it says of a device, as text; None where it has no such device."""
+        answer = subprocess.run(
+            ["dbus-send", "--system", "--print-reply=literal", "--dest=org.bluez", self._device(index, address),
+             "org.freedesktop.DBus.Properties.Get", "string:org.bluez.Device1", f"string:{name}"],
+            timeout=START_LIMIT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        if answer.returncode != 0:
+            return None
+        # "   variant       boolean true", and a text as it is.
+        return answer.stdout.removesuffix("\n").removeprefix("   variant       ")
+
+    def pair(self, index, address):
+        """The user pairs a device that advertises, and disconnects."""
+        user = subprocess.run([SYSTEM_PYTHON, USER, str(index), address], timeout=PAIR_LIMIT,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+        if user.returncode != 0:
+            raise RuntimeError(f"bluetoothd did not pair {address}: {user.stdout}")
+
+    @staticmethod
+    def _device(index, address):
+        return f"/org/bluez/hci{index}/dev_{address.replace(':', '_')}"
+
     def remove(self, index, address):
         """The user removes a device."""
         path = f"/org/bluez/hci{index}"
-        device = f"{path}/dev_{address.replace(':', '_')}"
+        device = self._device(index, address)
         subprocess.run(["dbus-send", "--system", "--print-reply", "--dest=org.bluez", path,
                         "org.bluez.Adapter1.RemoveDevice", f"objpath:{device}"],
                        check=True, timeout=START_LIMIT, stdout=subprocess.DEVNULL)

@@ -367,6 +367,16 @@ class World:
         """{}"""
         self.bluetoothd.remove(self._adapter(adapter).index, self._peer(peer).spec.address)
 
+    def property_in_bluetoothd(self, adapter, address, name):
+        """What a running bluetoothd says of a device: {value}, null where it has none."""
+        return {"value": self.bluetoothd.property(self._adapter(adapter).index, address, name)}
+
+    def pair_in_bluetoothd(self, adapter, peer):
+        """The user pairs the peer in the running bluetoothd and disconnects: {}"""
+        index = self._adapter(adapter).index
+        address, _ = self._pairing_address(index, self._peer(peer))
+        self.bluetoothd.pair(index, address)
+
     def stop_bluetoothd(self):
         """{}"""
         self.bluetoothd.stop()
@@ -379,4 +389,4 @@ OPERATIONS = (
     "pair", "connect", "disconnect_reason", "unpair", "tables", "wait_table", "key_octets",
     "foreign_load_ltks", "loads", "ltk_load_count", "monitor_mark", "monitor_labels",
     "start_bluetoothd", "wait_bluetoothd", "stop_bluetoothd", "teach_bluetoothd", "wipe_bluetoothd",
-    "remove_in_bluetoothd")
+    "remove_in_bluetoothd", "property_in_bluetoothd", "pair_in_bluetoothd")
