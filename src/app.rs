@@ -3,7 +3,7 @@
 //! Start: store (nothing may be captured that cannot be kept) → management sockets → registry, MQTT,
 //! watch → adapters. The watch has seen who else is there before the first adapter asks the gate.
 //! Shutdown: MQTT stops taking requests → adapters announce what is waiting → store commits past the debounce →
-//! MQTT says goodbye. Keys stay in the kernel. Each step has a deadline of its own, and all of them fit the ten
+//! the audit log is written → MQTT says goodbye. Keys stay in the kernel. Each step has a deadline of its own, and all of them fit the ten
 //! seconds that a container is given. A panic anywhere ends the process with its message: the state is
 //! durable, and a restart costs milliseconds, where a service that lost one of its actors would miss bonds in silence.
 
@@ -27,6 +27,8 @@ use crate::adapter::actor::AdapterActor;
 use crate::adapter::machine::{AdapterMachine, AdapterOptions, Now};
 use crate::adapter::messages::{Neighbourhood, NeighbourhoodChanged};
 use crate::adapter::ports::AdapterPorts;
+use crate::audit::AuditActor;
+use crate::audit::messages::{Action, AuditListeners, DrainAudit, Entry, Record};
 use crate::bluez;
 use crate::bond::{AdapterAddress, Mode, UnixMillis};
 use crate::config::{EndpointSetting, Settings};
@@ -40,7 +42,7 @@ use crate::registry::actor::{
     AdapterEntry, AdapterFactory, DrainAdapters, RegistryActor, RegistryPorts, StartRegistry,
 };
 use crate::registry::appearance::AppearanceSource;
-use crate::store::messages::{Drain as DrainStore, StoreListeners, StoredAdapter};
+use crate::store::messages::{Drain as DrainStore, StoreListeners, StoreState, StoredAdapter};
 use crate::store::{OpenError, Store, StoreActor, StoreOptions};
 use crate::telemetry::{self, LogControl};
 use crate::watch::actor::WatchActor;
@@ -55,6 +57,8 @@ const TRUST_PATIENCE: Duration = Duration::from_secs(5);
 const DRAIN_ADAPTERS_DEADLINE: Duration = Duration::from_secs(1);
 /// For the last commit and the snapshots, on a slow SD card.
 const DRAIN_STORE_DEADLINE: Duration = Duration::from_secs(5);
+/// For the last lines of the audit log.
+const DRAIN_AUDIT_DEADLINE: Duration = Duration::from_secs(1);
 /// For the goodbye to the broker.
 const DRAIN_MQTT_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -129,6 +133,7 @@ pub fn wall_clock() -> UnixMillis {
 
 struct Service {
     store: Addr<StoreActor>,
+    audit: Addr<AuditActor>,
     registry: Addr<RegistryActor>,
     mqtt: Addr<MqttActor>,
     health: health::HealthSocket,
@@ -140,7 +145,7 @@ impl Service {
         make_folder(&settings.data_dir)?;
         make_folder(&settings.export_dir)?;
         let folder = settings.data_dir.join(STORE_FOLDER);
-        let (opened, stored, _) = Store::open(&folder, store_options(&settings), wall_clock())?;
+        let (opened, stored, store_state) = Store::open(&folder, store_options(&settings), wall_clock())?;
         let sockets = Sockets::open(&endpoint).await?;
 
         let registry = RegistryActor::new(appearances(&settings)).start();
@@ -161,9 +166,18 @@ impl Service {
             adapters: stored.iter().map(|adapter| adapter.address).collect(),
         };
         let _ = copies.send(use_store).await;
+        let listeners =
+            AuditListeners { recorded: mqtt.clone().recipient(), state: mqtt.clone().recipient() };
+        let audit = AuditActor::new(settings.data_dir.clone(), listeners).start();
+        if let StoreState::Rebuilt { detail } = store_state {
+            let mut entry = Entry::new(wall_clock(), Action::StoreRebuilt, "start");
+            entry.detail = Some(detail);
+            let _ = audit.send(Record(entry)).await;
+        }
         let wire = Wire {
             forget_adapter: registry.clone().recipient(),
             save_checkpoint: copies.clone().recipient(),
+            audit: audit.clone().recipient(),
         };
         let _ = mqtt.send(wire).await;
 
@@ -173,6 +187,8 @@ impl Service {
             bonds_changed: store.clone().recipient(),
             record_changed: store.clone().recipient(),
             save_checkpoint: copies.clone().recipient(),
+            read_checkpoint: store.clone().recipient(),
+            audit: audit.clone().recipient(),
             state: mqtt.clone().recipient(),
             bonds: mqtt.clone().recipient(),
             event: mqtt.clone().recipient(),
@@ -196,7 +212,7 @@ impl Service {
         }
         let health = health::HealthSocket::listen(&settings.data_dir, registry.clone());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), node = %settings.node, "bondkeeper is running");
-        Ok(Self { store, registry, mqtt, health })
+        Ok(Self { store, audit, registry, mqtt, health })
     }
 
     async fn stop(self) -> Result<(), AppError> {
@@ -207,6 +223,7 @@ impl Service {
         let committed = tokio::time::timeout(DRAIN_STORE_DEADLINE, self.store.send(DrainStore)).await;
         // What the commit released to be said has to reach MQTT before it leaves.
         let _ = tokio::time::timeout(DRAIN_ADAPTERS_DEADLINE, self.registry.send(DrainAdapters)).await;
+        let _ = tokio::time::timeout(DRAIN_AUDIT_DEADLINE, self.audit.send(DrainAudit)).await;
         let goodbye = self.mqtt.send(DrainMqtt { deadline: DRAIN_MQTT_DEADLINE });
         // Its own deadline comes first.
         let _ = tokio::time::timeout(DRAIN_MQTT_DEADLINE * 2, goodbye).await;

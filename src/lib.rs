@@ -2,6 +2,7 @@
 pub mod adapter;
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod bluez;
 pub mod bond;
 pub mod cli;

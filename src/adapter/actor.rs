@@ -21,7 +21,7 @@ use crate::mgmt::{
     Channel, Command, CommandFailure, Endpoint, Incoming, LoadList, MgmtSender, MgmtSocket, Outcome,
     RawAddress, Reception, Session, Status, Ticket, filter,
 };
-use crate::store::messages::{AdapterRecordChanged, BondsChanged, SaveCheckpoint};
+use crate::store::messages::{AdapterRecordChanged, BondsChanged, ReadCheckpoint, SaveCheckpoint};
 
 /// Messages that wait for one adapter at most: batches of frames bring their own back-pressure, commands
 /// come one by one, and the store's reports are few. Beyond it the sender keeps the newest and tries again.
@@ -126,6 +126,7 @@ impl AdapterActor {
             describe: actor.clone().recipient(),
             export: actor.clone().recipient(),
             restore: actor.clone().recipient(),
+            undo: actor.clone().recipient(),
             forget: actor.clone().recipient(),
             reload: actor.clone().recipient(),
             adopt: actor.clone().recipient(),
@@ -220,7 +221,9 @@ impl AdapterActor {
             Output::SendList(list) => self.send_list(list, ctx),
             Output::SendUnpair { peer, bredr } => self.send_unpair(peer, bredr, ctx),
             Output::SaveBonds(table) => {
-                self.waiting.save = Some(BondsChanged { adapter: self.address, table });
+                // With what is remembered besides, as what can be undone belongs to the table.
+                let record = self.machine.record().clone();
+                self.waiting.save = Some(BondsChanged { adapter: self.address, table, record });
             }
             Output::SaveRecord(record) => {
                 self.waiting.record = Some(AdapterRecordChanged { adapter: self.address, record });
@@ -243,6 +246,16 @@ impl AdapterActor {
                 });
                 ctx.spawn(saving);
             }
+            Output::ReadCheckpoint(label) => {
+                let reading = self.ports.read_checkpoint.send(ReadCheckpoint { label });
+                let reading = reading.into_actor(self).map(|outcome, actor, ctx| {
+                    let outcome = outcome.unwrap_or(Err(crate::store::messages::StoreFault::ShuttingDown));
+                    actor.machine.copy_outcome(outcome.map(|content| content.table), actor.now());
+                    actor.settle(ctx);
+                });
+                ctx.spawn(reading);
+            }
+            Output::Audit(entry) => self.waiting.push_audit(*entry),
             Output::State(state) => self.waiting.state = Some(*state),
             Output::Bonds(bonds) => self.waiting.bonds = Some(bonds),
             Output::Event(event) => {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::messages::ListSide;
 use super::records::{LoadItem, Place, Records};
 use crate::bond::{Bond, PeerAddress};
 use crate::mgmt::{Built, LoadKind, LoadList, RefusalReason};
@@ -183,6 +184,16 @@ pub const fn kind_words(kind: LoadKind) -> &'static str {
     }
 }
 
+/// A stable word for programs.
+const fn kind_code(kind: LoadKind) -> &'static str {
+    match kind {
+        LoadKind::Irks => "irks",
+        LoadKind::LinkKeys => "link_keys",
+        LoadKind::Ltks => "ltks",
+        LoadKind::ConnectionParameters => "connection_parameters",
+    }
+}
+
 /// How far a list is.
 enum Stage {
     /// The whole list.
@@ -201,6 +212,7 @@ pub struct LoadRun {
     pub cause: &'static str,
     waiting: VecDeque<(LoadKind, Vec<LoadEntry>)>,
     current: Option<(LoadKind, Vec<LoadEntry>, Stage)>,
+    offered: BTreeMap<LoadKind, usize>,
     taken: BTreeMap<LoadKind, usize>,
     /// Peers of which the kernel refused a record.
     pub refused: BTreeSet<PeerAddress>,
@@ -216,6 +228,7 @@ impl LoadRun {
         let mut run = Self {
             generation,
             cause,
+            offered: lists.entries.iter().map(|(kind, entries)| (*kind, entries.len())).collect(),
             waiting: lists.entries.into_iter().collect(),
             current: None,
             taken: BTreeMap::new(),
@@ -246,6 +259,20 @@ impl LoadRun {
     /// Records the kernel has taken of one list.
     pub fn taken(&self, kind: LoadKind) -> usize {
         self.taken.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// What became of each list.
+    pub fn lists(&self) -> Vec<ListSide> {
+        let side = |(kind, offered): (&LoadKind, &usize)| {
+            let loaded_count = self.taken(*kind);
+            ListSide {
+                list: kind_code(*kind),
+                loaded: self.taken.contains_key(kind),
+                loaded_count,
+                refused_count: offered - loaded_count,
+            }
+        };
+        self.offered.iter().map(side).collect()
     }
 
     /// Puts back what another process's load has left out.
@@ -416,6 +443,9 @@ mod tests {
         assert_eq!(kernel.len(), 8);
         assert!(bad.iter().all(|peer| !kernel.contains(peer)));
         assert_eq!(run.refused.iter().copied().collect::<Vec<_>>(), bad);
+        let side =
+            |list, loaded_count, refused_count| ListSide { list, loaded: true, loaded_count, refused_count };
+        assert_eq!(run.lists(), [side("irks", 0, 0), side("ltks", 8, 2)]);
         assert!(command_count < 20, "{command_count} commands");
     }
 
@@ -429,5 +459,7 @@ mod tests {
         assert_eq!(run.outcome(ListOutcome::Taken), None);
         assert_eq!(run.outcome(ListOutcome::Silent), Some(RunEnd::Silent(LoadKind::Ltks)));
         assert!(run.current().is_none());
+        let ltks = ListSide { list: "ltks", loaded: false, loaded_count: 0, refused_count: 1 };
+        assert_eq!(run.lists().last(), Some(&ltks));
     }
 }

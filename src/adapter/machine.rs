@@ -7,6 +7,7 @@
 //! that is not durable. Driven by `adapter::actor`.
 
 mod adopt;
+mod audit;
 mod capture;
 mod command;
 mod foreign;
@@ -22,6 +23,7 @@ mod paired;
 mod report;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -37,9 +39,10 @@ use super::pace::Pace;
 use super::pairing::Pairings;
 use super::shadow::Shadow;
 use super::theirs::Theirs;
+use crate::audit::messages::Entry;
 use crate::bond::{
-    AdapterAddress, AdapterRecord, Appearance, BondTable, CapturedKey, FingerprintKey, Mode, PeerAddress,
-    UnixMillis,
+    AdapterAddress, AdapterRecord, Appearance, BondTable, CapturedKey, Fingerprint, FingerprintKey, Mode,
+    PeerAddress, UnixMillis,
 };
 use crate::mgmt::{LoadKind, LoadList};
 use crate::store::messages::{StoreFault, StoredAdapter};
@@ -118,6 +121,10 @@ pub enum Output {
         reason: &'static str,
         awaited: bool,
     },
+    /// To the store; answer with [`AdapterMachine::copy_outcome`].
+    ReadCheckpoint(String),
+    /// To the audit log.
+    Audit(Box<Entry>),
     /// To whoever publishes.
     State(Box<AdapterStateChanged>),
     Bonds(BondsDescription),
@@ -129,6 +136,7 @@ pub enum Output {
 /// An answer to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
+    /// Of an undo, too.
     Restore(Result<RestoreReport, CommandError>),
     Forget(Result<ForgetReport, CommandError>),
     Reload(Result<KernelSide, CommandError>),
@@ -199,6 +207,8 @@ pub struct AdapterMachine {
     /// Names that connections told, of peers without a bond yet.
     names: BTreeMap<PeerAddress, String>,
     skipped: BTreeMap<&'static str, u64>,
+    /// The fingerprint of each bond when the audit log was last told of it.
+    audited: BTreeMap<PeerAddress, Fingerprint>,
     command: Option<PendingCommand>,
     outputs: VecDeque<Output>,
     bonds_dirty: bool,
@@ -215,6 +225,7 @@ impl AdapterMachine {
         now: Now,
     ) -> Self {
         let StoredAdapter { address, table, record } = stored;
+        let audited = table.bonds().map(|bond| (bond.peer, fingerprint_key.fingerprint(bond))).collect();
         let mut machine = Self {
             address,
             options,
@@ -234,6 +245,7 @@ impl AdapterMachine {
             last_seen: BTreeMap::new(),
             names: BTreeMap::new(),
             skipped: BTreeMap::new(),
+            audited,
             command: None,
             outputs: VecDeque::new(),
             bonds_dirty: true,

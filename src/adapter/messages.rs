@@ -9,6 +9,7 @@ use actix::{Message, Recipient};
 
 use super::gate::Verdict;
 use crate::bond::plan::{Hazard, RestoreMode};
+use crate::bond::undo::UndoPoint;
 use crate::bond::{
     AdapterAddress, AdapterRecord, Appearance, Bond, BondTable, Fingerprint, Health, LocalIdentity, Mode,
     OpaqueItem, PeerAddress, Source, UnixMillis,
@@ -121,11 +122,24 @@ pub struct RestoreReport {
     pub replaced: Vec<PeerAddress>,
     pub unchanged: Vec<PeerAddress>,
     pub lost: Vec<PeerAddress>,
+    /// Of an undo: changed since what is undone, and left as they are.
+    pub kept: Vec<PeerAddress>,
     pub hazards: Vec<Hazard>,
     /// None for a dry run.
     pub kernel: Option<KernelSide>,
-    /// Label of the copy taken before, where anything was lost or replaced.
+    /// Label of the copy taken before, where anything was changed.
     pub checkpoint: Option<String>,
+    /// What an undo undoes.
+    pub undone: Option<Box<UndoPoint>>,
+}
+
+/// Undo the adapter's last restore, forget, adoption or undo.
+#[derive(Message, Clone, Debug, PartialEq, Eq)]
+#[rtype(result = "Result<RestoreReport, CommandError>")]
+pub struct Undo {
+    pub dry_run: bool,
+    /// Refuse unless the plan is still this one.
+    pub plan_id: Option<String>,
 }
 
 /// Drop a bond from the store and, if asked, from the kernel.
@@ -157,6 +171,7 @@ pub struct Adopt {
 pub struct AdoptReport {
     pub adopted: Vec<PeerAddress>,
     pub kernel: KernelSide,
+    pub checkpoint: Option<String>,
 }
 
 /// Reconcile now.
@@ -191,6 +206,21 @@ pub struct KernelSide {
     pub state: KernelSideState,
     /// One sentence for people; none when there is nothing to add.
     pub reason: Option<String>,
+    /// What became of each list that was sent; empty where none was.
+    pub lists: Vec<ListSide>,
+}
+
+/// What became of one list of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListSide {
+    /// `irks`, `link_keys`, `ltks` or `connection_parameters`.
+    pub list: &'static str,
+    /// The kernel has taken the list, less the refused records.
+    pub loaded: bool,
+    /// Records that the kernel took.
+    pub loaded_count: usize,
+    /// Records that were offered and not taken.
+    pub refused_count: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,6 +268,8 @@ pub enum CommandError {
     KernelRefused(String),
     #[error("the kernel did not answer in time")]
     KernelTimeout,
+    #[error("{0}")]
+    NothingToUndo(&'static str),
     #[error("{0}")]
     TableFull(crate::bond::TableFull),
     #[error("{0}")]
@@ -388,6 +420,7 @@ pub struct AdapterHandle {
     pub describe: Recipient<DescribeBonds>,
     pub export: Recipient<ExportBonds>,
     pub restore: Recipient<Restore>,
+    pub undo: Recipient<Undo>,
     pub forget: Recipient<ForgetBond>,
     pub reload: Recipient<Reload>,
     pub adopt: Recipient<Adopt>,

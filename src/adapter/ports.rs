@@ -6,7 +6,8 @@ use actix::Recipient;
 use actix::prelude::SendError;
 
 use super::messages::{AdapterEvent, AdapterStateChanged, BondsDescription};
-use crate::store::messages::{AdapterRecordChanged, BondsChanged, SaveCheckpoint};
+use crate::audit::messages::{Entry, Record};
+use crate::store::messages::{AdapterRecordChanged, BondsChanged, ReadCheckpoint, SaveCheckpoint};
 
 /// Events that wait for a full mailbox at most. They are for people; past this the oldest go, which
 /// is logged.
@@ -18,6 +19,8 @@ pub struct AdapterPorts {
     pub bonds_changed: Recipient<BondsChanged>,
     pub record_changed: Recipient<AdapterRecordChanged>,
     pub save_checkpoint: Recipient<SaveCheckpoint>,
+    pub read_checkpoint: Recipient<ReadCheckpoint>,
+    pub audit: Recipient<Record>,
     pub state: Recipient<AdapterStateChanged>,
     pub bonds: Recipient<BondsDescription>,
     pub event: Recipient<AdapterEvent>,
@@ -32,6 +35,7 @@ pub(super) struct Waiting {
     pub state: Option<AdapterStateChanged>,
     pub bonds: Option<BondsDescription>,
     pub events: VecDeque<AdapterEvent>,
+    audit: VecDeque<Record>,
 }
 
 impl Waiting {
@@ -43,6 +47,16 @@ impl Waiting {
         self.events.push_back(event);
     }
 
+    pub fn push_audit(&mut self, entry: Entry) {
+        if self.audit.len() >= EVENTS_WAITING_MAX {
+            self.audit.pop_front();
+            tracing::warn!(
+                "an entry of the audit log was dropped: nobody has taken {EVENTS_WAITING_MAX} of them"
+            );
+        }
+        self.audit.push_back(Record(entry));
+    }
+
     /// Hands on what is taken; true when something still waits. The store first; a list before the
     /// events that speak of it.
     pub fn flush(&mut self, ports: &AdapterPorts) -> bool {
@@ -50,21 +64,31 @@ impl Waiting {
         offer(&ports.record_changed, &mut self.record);
         offer(&ports.state, &mut self.state);
         offer(&ports.bonds, &mut self.bonds);
-        while self.bonds.is_none()
-            && let Some(event) = self.events.pop_front()
-        {
-            let mut slot = Some(event);
-            offer(&ports.event, &mut slot);
-            if let Some(event) = slot {
-                self.events.push_front(event);
-                break;
-            }
+        offer_all(&ports.audit, &mut self.audit);
+        if self.bonds.is_none() {
+            offer_all(&ports.event, &mut self.events);
         }
         self.save.is_some()
             || self.record.is_some()
             || self.state.is_some()
             || self.bonds.is_some()
             || !self.events.is_empty()
+            || !self.audit.is_empty()
+    }
+}
+
+/// In order, as far as there is room.
+fn offer_all<M>(recipient: &Recipient<M>, waiting: &mut VecDeque<M>)
+where
+    M: actix::Message + Send,
+    M::Result: Send,
+{
+    while let Some(message) = waiting.pop_front() {
+        let mut slot = Some(message);
+        offer(recipient, &mut slot);
+        if let Some(message) = slot {
+            return waiting.push_front(message);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is answered, verb by verb, and the envelope around it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -18,6 +20,7 @@ pub enum Answer {
     Bonds(BondPageDto),
     Exported(ExportedDto),
     Restored(Box<RestoreDto>),
+    Undone(Box<UndoneDto>),
     Forgotten(Box<ForgottenDto>),
     Reloaded(ReloadedDto),
     Adopted(AdoptedDto),
@@ -128,10 +131,37 @@ pub struct RestoreDto {
     pub results: Option<Vec<ResultDto>>,
     /// Null for a dry run.
     pub kernel: Option<KernelDto>,
-    /// The copy taken before, where anything was lost or replaced.
+    /// The copy taken before, where anything was changed.
     pub checkpoint: Option<String>,
     /// How the input was read; null where there was none to read.
     pub report: Option<ReportDto>,
+}
+
+/// `bonds/undo`.
+#[derive(Debug, Clone, Serialize)]
+pub struct UndoneDto {
+    pub adapter: String,
+    pub undone: UndonePointDto,
+    pub plan: PlanDto,
+    /// Changed since, and left as they are.
+    pub kept: Vec<PeerDto>,
+    /// False for a dry run.
+    pub applied: bool,
+    /// What became of each bond; null for a dry run.
+    pub results: Option<Vec<ResultDto>>,
+    /// Null for a dry run.
+    pub kernel: Option<KernelDto>,
+    /// The copy taken before: a second undo goes back to it.
+    pub checkpoint: Option<String>,
+}
+
+/// What is undone.
+#[derive(Debug, Clone, Serialize)]
+pub struct UndonePointDto {
+    /// `restore`, `replace`, `forget`, `adopt` or `undo`.
+    pub operation: &'static str,
+    /// The copy that was taken before it.
+    pub checkpoint: String,
 }
 
 /// What a restore would do, or did.
@@ -214,8 +244,12 @@ impl HazardDto {
         let peer = match hazard {
             Hazard::LosesKeys { peer, .. }
             | Hazard::PeerConnected { peer }
-            | Hazard::OlderThanStored { peer } => Some(PeerDto::of(*peer)),
-            Hazard::LosesBonds { .. } | Hazard::AdapterMismatch | Hazard::AdapterHeld => None,
+            | Hazard::OlderThanStored { peer }
+            | Hazard::ChangedSince { peer } => Some(PeerDto::of(*peer)),
+            Hazard::LosesBonds { .. }
+            | Hazard::AdapterMismatch
+            | Hazard::AdapterHeld
+            | Hazard::WipesUnseen => None,
         };
         Self { code: hazard.code(), message: hazard.words(), peer }
     }
@@ -256,6 +290,19 @@ pub struct KernelDto {
     /// `loaded`, `held`, `refused` or `absent`.
     pub state: &'static str,
     pub reason: Option<String>,
+    /// By its name, what became of each list that was sent; null where none was.
+    pub lists: Option<BTreeMap<&'static str, KernelListDto>>,
+}
+
+/// One list of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct KernelListDto {
+    /// `loaded` or `refused`.
+    pub state: &'static str,
+    /// Records that the kernel took.
+    pub loaded: usize,
+    /// Records that it did not take.
+    pub refused: usize,
 }
 
 /// `bonds/forget`.
@@ -281,6 +328,7 @@ pub struct AdoptedDto {
     #[serde(flatten)]
     pub adopted: PeersDto,
     pub kernel: KernelDto,
+    pub checkpoint: Option<String>,
 }
 
 /// `adapter/mode`.

@@ -30,6 +30,7 @@ pub struct InfoDto {
     pub started_at: String,
     pub adapters: Vec<String>,
     pub store: StoreDto,
+    pub audit: AuditDto,
     pub commands: &'static str,
     pub log_level: &'static str,
     /// The options without their secrets.
@@ -57,6 +58,16 @@ pub struct StoreDto {
 impl StoreDto {
     /// Every word that `state` can be.
     pub const STATES: [&str; 6] = ["ok", "rebuilt", "read_only", "disk_full", "failed", "unreadable"];
+}
+
+/// How the audit log is. Bonds are kept whatever it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct AuditDto {
+    /// `ok` or `failed`.
+    pub state: &'static str,
+    pub detail: Option<String>,
+    /// Entries that were given up since the service started.
+    pub lost_count: u64,
 }
 
 /// `bridge/health`, and the answer to `health_check`.
@@ -124,6 +135,8 @@ pub enum BridgeEventData {
     Command { verb: String, status: &'static str, code: Option<&'static str> },
     /// `events_dropped`: these events were given up while the broker was away.
     Dropped { count: u64, first_seq: u64, last_seq: u64 },
+    /// `audit`: a line of the audit log, as it was written.
+    Audit(Value),
 }
 
 impl BridgeEventDto {
@@ -132,5 +145,6 @@ impl BridgeEventDto {
     pub const ADAPTER_FORGOTTEN: &'static str = "adapter_forgotten";
     pub const STORE_REBUILT: &'static str = "store_rebuilt";
     pub const COMMAND_DONE: &'static str = "command_done";
+    pub const AUDIT: &'static str = "audit";
     pub const EVENTS_DROPPED: &'static str = "events_dropped";
 }

@@ -80,6 +80,8 @@ codes! {
     CheckpointUnknown = "checkpoint_unknown",
     /// The bonds have changed since the plan was made.
     PlanStale = "plan_stale",
+    /// There is no operation to undo, or nothing is left of it.
+    NothingToUndo = "nothing_to_undo",
     /// The restore may lose more than its input says: look at the plan first, and send its id.
     PlanNeeded = "plan_needed",
     /// The gate holds the adapter: nothing is loaded into the kernel.

@@ -64,7 +64,7 @@ impl PeerDto {
 }
 
 /// The first of many peers.
-pub(super) fn first_peers(peers: impl IntoIterator<Item = PeerAddress>, count_max: usize) -> Vec<PeerDto> {
+pub fn first_peers(peers: impl IntoIterator<Item = PeerAddress>, count_max: usize) -> Vec<PeerDto> {
     peers.into_iter().take(count_max).map(PeerDto::of).collect()
 }
 

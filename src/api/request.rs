@@ -16,6 +16,7 @@ pub enum Request {
     ListBonds(ListBonds),
     ExportBonds(ExportBonds),
     RestoreBonds(RestoreBonds),
+    UndoBonds(UndoBonds),
     ForgetBond(ForgetBond),
     Reload { adapter: AdapterAddress },
     AdoptBonds(AdoptBonds),
@@ -109,6 +110,14 @@ pub enum RestoreFrom {
     Checkpoint(String),
     /// What is stored already: only the kernel's side is done again.
     Store,
+}
+
+/// `bonds/undo`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndoBonds {
+    pub adapter: AdapterAddress,
+    pub dry_run: bool,
+    pub plan_id: Option<String>,
 }
 
 /// `bonds/forget`.

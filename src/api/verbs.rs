@@ -11,7 +11,7 @@ use super::limits::{
 };
 use super::request::{
     AdoptBonds, Deliver, ExportBonds, ForgetBond, FormatOptions, InlineInput, ListBonds, LogLevel, Request,
-    RestoreBonds, RestoreFrom, Seal,
+    RestoreBonds, RestoreFrom, Seal, UndoBonds,
 };
 use crate::bond::Mode;
 use crate::bond::plan::RestoreMode;
@@ -44,6 +44,7 @@ pub(super) const VERBS: &[Verb] = &[
     reads("bonds/list", list_bonds),
     changes("bonds/export", export_bonds),
     Verb { octets_max: RESTORE_OCTETS_MAX, ..changes("bonds/restore", restore_bonds) },
+    changes("bonds/undo", undo_bonds),
     changes("bonds/forget", forget_bond),
     changes("bonds/reload", |fields| Ok(Request::Reload { adapter: fields.the_adapter()? })),
     changes("bonds/adopt", |fields| {
@@ -160,6 +161,14 @@ fn inline(value: Value) -> Result<RestoreFrom, ApiError> {
         _ => return Err(invalid("inline", "a JSON object or list, or a text")),
     };
     Ok(RestoreFrom::Inline(InlineInput::new(Zeroizing::new(octets))))
+}
+
+fn undo_bonds(fields: &mut Fields) -> Result<Request, ApiError> {
+    Ok(Request::UndoBonds(UndoBonds {
+        adapter: fields.the_adapter()?,
+        dry_run: fields.flag("dry_run", false)?,
+        plan_id: fields.text("plan_id", TEXT_OCTETS_MAX)?,
+    }))
 }
 
 fn forget_bond(fields: &mut Fields) -> Result<Request, ApiError> {

@@ -2,6 +2,7 @@
 
 use super::bond::UnixMillis;
 use super::details::{LocalIdentity, OPAQUE_ITEMS_MAX, OpaqueItem};
+use super::undo::UndoPoint;
 
 /// How far an adapter may be kept. Set by the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -69,6 +70,8 @@ pub struct AdapterRecord {
     pub local_identity: Option<LocalIdentity>,
     /// Of formats that keep something of their own beside the bonds.
     pub opaque: Vec<OpaqueItem>,
+    /// What `bonds/undo` undoes.
+    pub undo: Option<UndoPoint>,
 }
 
 impl AdapterRecord {

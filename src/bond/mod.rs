@@ -20,6 +20,7 @@ pub mod plan;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod undo;
 
 pub use adapter::{AdapterRecord, Appearance, LoadRecord, Mode};
 pub use address::{AdapterAddress, AddressError, PeerAddress, PeerAddressType};
@@ -31,3 +32,4 @@ pub use health::Health;
 pub use key::{Csrk, Irk, KeyError, KeyMaterial, LinkKey, LinkKeyType};
 pub use ltk::{EncryptionSize, KeyType, Ltk, LtkSlot, Role};
 pub use table::{BondTable, Capture, CapturedKey, Change, PairingKeys, TableFull, Tombstone};
+pub use undo::{Operation, UndoPoint};

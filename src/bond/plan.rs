@@ -45,6 +45,11 @@ pub enum Hazard {
     AdapterMismatch,
     /// The gate holds this adapter: the store changes, the kernel does not.
     AdapterHeld,
+    /// The service came to an adapter that was plugged in already, and has loaded nothing since: what was
+    /// paired before that is in the kernel only, and a load takes it away.
+    WipesUnseen,
+    /// The peer was paired or removed after the operation that is undone.
+    ChangedSince { peer: PeerAddress },
 }
 
 impl Hazard {
@@ -57,6 +62,8 @@ impl Hazard {
             Self::OlderThanStored { .. } => "older_than_stored",
             Self::AdapterMismatch => "adapter_mismatch",
             Self::AdapterHeld => "adapter_held",
+            Self::WipesUnseen => "wipes_unseen",
+            Self::ChangedSince { .. } => "changed_since",
         }
     }
 
@@ -78,6 +85,10 @@ impl Hazard {
             ),
             Self::AdapterMismatch => "the input was made for another adapter: its devices know that adapter's address, and will not answer this one unless it has the same address".to_owned(),
             Self::AdapterHeld => "this adapter is held: the bonds are stored, and loaded into the kernel only when the hold ends".to_owned(),
+            Self::WipesUnseen => "this adapter was plugged in already when the service started: what was paired while the service was not running is in the kernel only, and loading takes it away; those devices would have to be paired again".to_owned(),
+            Self::ChangedSince { peer } => format!(
+                "{peer} was paired or removed after what is undone; it stays as it is"
+            ),
         }
     }
 }
@@ -88,6 +99,21 @@ pub struct PlanFacts {
     pub connected: Vec<PeerAddress>,
     pub adapter_mismatch: bool,
     pub held: bool,
+    /// The kernel may hold keys that were made before the service saw the adapter.
+    pub unseen: bool,
+}
+
+impl PlanFacts {
+    /// What concerns the whole plan.
+    pub(super) fn general_hazards(&self) -> Vec<Hazard> {
+        let all = [
+            (self.adapter_mismatch, Hazard::AdapterMismatch),
+            (self.held, Hazard::AdapterHeld),
+            // A held adapter is not loaded, so nothing is wiped.
+            (self.unseen && !self.held, Hazard::WipesUnseen),
+        ];
+        all.into_iter().filter(|(applies, _)| *applies).map(|(_, hazard)| hazard).collect()
+    }
 }
 
 /// The plan: what applying it would do.
@@ -98,16 +124,45 @@ pub struct RestorePlan {
     pub replaced: Vec<PeerAddress>,
     pub unchanged: Vec<PeerAddress>,
     pub lost: Vec<PeerAddress>,
+    /// Of an undo: changed since, and left as they are.
+    pub kept: Vec<PeerAddress>,
     pub hazards: Vec<Hazard>,
     /// Binds the plan to the table's generation, the mode and every incoming key.
     pub plan_id: String,
-    outcome: Vec<Bond>,
+    /// The time that changed bonds are given.
+    pub at: UnixMillis,
+    pub(super) outcome: Vec<Bond>,
 }
 
 impl RestorePlan {
-    /// Nothing would change.
+    pub(super) const fn empty(
+        mode: RestoreMode,
+        plan_id: String,
+        hazards: Vec<Hazard>,
+        at: UnixMillis,
+    ) -> Self {
+        Self {
+            mode,
+            added: Vec::new(),
+            replaced: Vec::new(),
+            unchanged: Vec::new(),
+            lost: Vec::new(),
+            kept: Vec::new(),
+            hazards,
+            plan_id,
+            at,
+            outcome: Vec::new(),
+        }
+    }
+
+    /// No key would change.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.replaced.is_empty() && self.lost.is_empty()
+    }
+
+    /// Neither a key would change, nor whose a bond is, nor what is known of it.
+    pub fn changes_nothing(&self) -> bool {
+        self.is_empty() && self.outcome.is_empty()
     }
 
     /// Carries the plan out on the table it was made from. Nothing is changed when the table
@@ -135,22 +190,8 @@ pub fn plan_restore(
     id_key: &FingerprintKey,
     now: UnixMillis,
 ) -> RestorePlan {
-    let mut plan = RestorePlan {
-        mode,
-        added: Vec::new(),
-        replaced: Vec::new(),
-        unchanged: Vec::new(),
-        lost: Vec::new(),
-        hazards: Vec::new(),
-        plan_id: plan_id(table, incoming, mode, id_key),
-        outcome: Vec::new(),
-    };
-    if facts.adapter_mismatch {
-        plan.hazards.push(Hazard::AdapterMismatch);
-    }
-    if facts.held {
-        plan.hazards.push(Hazard::AdapterHeld);
-    }
+    let id = plan_id(table, incoming, mode.as_str(), id_key);
+    let mut plan = RestorePlan::empty(mode, id, facts.general_hazards(), now);
     for bond in incoming {
         plan_bond(&mut plan, table.get(bond.peer), bond, source, facts, now);
     }
@@ -276,10 +317,11 @@ fn lost_keys(present: &Bond, outcome: &Bond) -> Vec<&'static str> {
     lost
 }
 
-fn plan_id(table: &BondTable, incoming: &[Bond], mode: RestoreMode, key: &FingerprintKey) -> String {
+/// `mode`: keeps plans of different ways apart.
+pub(super) fn plan_id(table: &BondTable, incoming: &[Bond], mode: &str, key: &FingerprintKey) -> String {
     let mut hash = key.hash(b"plan");
     hash.update(&table.generation().to_le_bytes());
-    hash.update(mode.as_str().as_bytes());
+    hash.update(mode.as_bytes());
     for bond in incoming {
         feed_bond(&mut hash, bond);
     }
@@ -354,6 +396,13 @@ mod tests {
         assert_ne!(reference, id(&after, &input, RestoreMode::Merge));
         assert_ne!(reference, id(&before, &input, RestoreMode::Replace));
         assert_ne!(reference, id(&before, &[secure_bond(PEER, 2)], RestoreMode::Merge));
+    }
+
+    #[test]
+    fn a_plan_says_that_its_load_would_wipe_what_nobody_saw_unless_nothing_is_loaded() {
+        let hazards = |held| PlanFacts { unseen: true, held, ..PlanFacts::default() }.general_hazards();
+        assert_eq!(hazards(false), [Hazard::WipesUnseen]);
+        assert_eq!(hazards(true), [Hazard::AdapterHeld]);
     }
 
     #[test]

@@ -166,6 +166,11 @@ impl BondTable {
         self.entries.get(&peer).map(|entry| &*entry.bond)
     }
 
+    /// A peer's bond with its stamp.
+    pub fn entry(&self, peer: PeerAddress) -> Option<&Entry> {
+        self.entries.get(&peer)
+    }
+
     /// Bonds in the order of their addresses.
     pub fn bonds(&self) -> impl Iterator<Item = &Bond> {
         self.entries.values().map(|entry| &*entry.bond)

@@ -1,5 +1,5 @@
 //! The command line: `run`, `check-config`, `healthcheck`, and what looks at bonds and moves them: `inspect`,
-//! `convert`, `import`, `export`.
+//! `convert`, `import`, `export`; and `history`, which reads the audit log.
 //!
 //! Each command returns its exit code: 0 done, 1 refused or failed (the reason on standard error), 2
 //! wrong usage. Must never print key octets but where they are asked for, and never take a secret as
@@ -9,6 +9,7 @@ mod arguments;
 mod convert;
 mod error;
 mod healthcheck;
+mod history;
 mod inspect;
 mod report;
 mod streams;
@@ -58,6 +59,17 @@ enum CliCommand {
     Convert(ConvertArguments),
     Import(ImportArguments),
     Export(ExportArguments),
+    /// Print the audit log: what happened to whose bonds, when, and on whose word. Works while the service runs.
+    History {
+        /// The data folder; otherwise that of the options.
+        #[arg(value_name = "DATA_DIR")]
+        data_dir: Option<PathBuf>,
+        #[command(flatten)]
+        filter: history::Filter,
+        /// A JSON file with options; only data_dir is used.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 /// Reads the command line and carries it out.
@@ -78,6 +90,12 @@ pub fn run() -> ExitCode {
         }
         CliCommand::Export(arguments) => {
             with_settings(arguments.config.clone(), |settings| moved(transfer::export(&arguments, &settings)))
+        }
+        CliCommand::History { data_dir: Some(folder), filter, .. } => {
+            finish(history::print(&folder, &filter))
+        }
+        CliCommand::History { data_dir: None, filter, config } => {
+            with_settings(config, |settings| finish(history::print(&settings.data_dir, &filter)))
         }
     }
 }

@@ -5,6 +5,7 @@ use rumqttc::v5::mqttbytes::v5::Publish;
 use tracing::info;
 
 use super::actor::{MqttActor, Payload};
+use super::audit::About;
 use super::discovery::BIRTH_TOPIC;
 use super::dispatch::Dispatcher;
 use super::reply::{ReplyTo, Wanted};
@@ -12,7 +13,7 @@ use crate::api::bridge::{BridgeEventData, BridgeEventDto};
 use crate::api::limits::REQUESTS_IN_PROGRESS_MAX;
 use crate::api::{Answer, ApiError, Code, Incoming, Outcome, Request, response, route};
 
-type Answered = Result<Answer, ApiError>;
+pub(super) type Answered = Result<Answer, ApiError>;
 
 impl MqttActor {
     pub(super) fn arrived(&mut self, publish: &Publish, ctx: &mut Context<Self>) {
@@ -57,6 +58,7 @@ impl MqttActor {
         };
         let new_level = if let Request::SetLogLevel(level) = request { Some(level) } else { None };
         let read_only = request.is_read_only();
+        let told = About::request(&request);
         let work = dispatcher.carry_out(request).into_actor(self).map(move |answer, actor, _| {
             actor.in_progress -= 1;
             if let (Some(level), Ok(_)) = (new_level, &answer) {
@@ -65,7 +67,7 @@ impl MqttActor {
             }
             actor.answer(&reply, &answer);
             if !read_only {
-                actor.command_done(&reply.verb, &answer);
+                actor.command_done(&reply, told, &answer);
             }
             actor.pump();
         });
@@ -83,14 +85,16 @@ impl MqttActor {
         self.outbox.push_response(&self.setup.topics.response(&reply.verb), plain, count);
     }
 
-    fn command_done(&mut self, verb: &str, answer: &Answered) {
+    fn command_done(&mut self, reply: &ReplyTo, told: About, answer: &Answered) {
+        let verb = &reply.verb;
         let (status, code) = match answer {
             Ok(_) => ("ok", None),
             Err(error) => ("error", Some(error.code.as_str())),
         };
         info!(verb, status, code, "MQTT: a request was carried out");
-        let data = BridgeEventData::Command { verb: verb.to_owned(), status, code };
+        let data = BridgeEventData::Command { verb: verb.clone(), status, code };
         self.bridge_event(BridgeEventDto::COMMAND_DONE, data);
+        self.audit_command(reply, told, answer);
     }
 }
 

@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use super::render;
 use crate::adapter::messages::AdapterStateChanged;
-use crate::api::bridge::{FormatDto, HealthDto, InfoDto, MqttHealthDto, StoreDto, StoreHealthDto};
+use crate::api::bridge::{AuditDto, FormatDto, HealthDto, InfoDto, MqttHealthDto, StoreDto, StoreHealthDto};
 use crate::api::limits::LimitsDto;
 use crate::api::rfc3339::rfc3339;
 use crate::api::{Commands, LogLevel};
+use crate::audit::messages::AuditStateChanged;
 use crate::bond::{AdapterAddress, UnixMillis};
 use crate::store::messages::{StoreState, StoreStateChanged};
 
@@ -60,6 +61,7 @@ pub(super) struct Board {
     /// What adapters have seen and not stored, by reason.
     skipped: BTreeMap<AdapterAddress, Vec<(&'static str, u64)>>,
     store: StoreDto,
+    audit: AuditDto,
     last_commit_us: Option<u64>,
     max_commit_us: Option<u64>,
 }
@@ -76,6 +78,7 @@ impl Board {
             forgotten: BTreeSet::new(),
             skipped: BTreeMap::new(),
             store: render::store(&StoreState::Ok),
+            audit: render::audit(&AuditStateChanged::default()),
             last_commit_us: None,
             max_commit_us: None,
         }
@@ -117,6 +120,14 @@ impl Board {
         changed
     }
 
+    /// True when `bridge/info` has changed.
+    pub(super) fn audit_state(&mut self, change: &AuditStateChanged) -> bool {
+        let audit = render::audit(change);
+        let changed = self.audit != audit;
+        self.audit = audit;
+        changed
+    }
+
     pub(super) const fn store(&self) -> &StoreDto {
         &self.store
     }
@@ -142,6 +153,7 @@ impl Board {
             started_at: rfc3339(self.facts.started_at),
             adapters: self.adapters.iter().map(ToString::to_string).collect(),
             store: self.store.clone(),
+            audit: self.audit.clone(),
             commands: self.facts.commands.as_str(),
             log_level: self.facts.log_level.as_str(),
             config: self.facts.config.clone(),

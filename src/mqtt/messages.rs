@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::{Message, Recipient};
 
 use crate::adapter::messages::ForgetAdapter;
+use crate::audit::messages::Record;
 use crate::store::messages::SaveCheckpoint;
 
 /// Who carries out what no single adapter can. Sent once, when they are all there; until then the
@@ -15,6 +16,7 @@ use crate::store::messages::SaveCheckpoint;
 pub struct Wire {
     pub forget_adapter: Recipient<ForgetAdapter>,
     pub save_checkpoint: Recipient<SaveCheckpoint>,
+    pub audit: Recipient<Record>,
 }
 
 /// What the kernel says of its management interface, as in `1.22`.

@@ -8,6 +8,7 @@
 
 pub mod actor;
 mod arrivals;
+mod audit;
 pub mod backoff;
 mod birth;
 pub mod board;

@@ -7,14 +7,19 @@ use crate::adapter::messages::{
     AdapterEvent, AdapterStateChanged, BondDescription, BondsDescription, CommandError, EventKind,
     KernelSide, RestoreReport,
 };
-use crate::api::answers::{CheckpointDto, KernelDto, PlanDto, PlanPeers, ReportDto, RestoreDto, ResultDto};
-use crate::api::bridge::StoreDto;
+use crate::api::answers::{
+    CheckpointDto, KernelDto, KernelListDto, PlanDto, PlanPeers, ReportDto, RestoreDto, ResultDto, UndoneDto,
+    UndonePointDto,
+};
+use crate::api::bridge::{AuditDto, StoreDto};
 use crate::api::dto::{
     AdapterEventDto, AdapterStateDto, BondDto, BondFacts, BondListDto, EventDataDto, GateDto, PeersDto,
-    RestoredDto, bond_address_type, moment,
+    RestoredDto, bond_address_type, first_peers, moment,
 };
+use crate::api::limits::REPORT_LINES_MAX;
 use crate::api::rfc3339::rfc3339;
 use crate::api::{ApiError, Code};
+use crate::audit::messages::AuditStateChanged;
 use crate::bond::AdapterAddress;
 use crate::bond::plan::RestoreMode;
 use crate::store::messages::{Checkpoint, StoreFault, StoreState};
@@ -140,6 +145,14 @@ pub(super) fn store(state: &StoreState) -> StoreDto {
     }
 }
 
+pub(super) fn audit(state: &AuditStateChanged) -> AuditDto {
+    AuditDto {
+        state: if state.fault.is_none() { "ok" } else { "failed" },
+        detail: state.fault.clone(),
+        lost_count: state.lost_count,
+    }
+}
+
 pub(super) fn checkpoint(checkpoint: &Checkpoint) -> CheckpointDto {
     CheckpointDto {
         label: checkpoint.label.clone(),
@@ -152,7 +165,40 @@ pub(super) fn checkpoint(checkpoint: &Checkpoint) -> CheckpointDto {
 }
 
 pub(super) fn kernel_side(side: &KernelSide) -> KernelDto {
-    KernelDto { state: side.state.as_str(), reason: side.reason.clone() }
+    let lists = side.lists.iter().map(|list| {
+        let state = if list.loaded { "loaded" } else { "refused" };
+        (list.list, KernelListDto { state, loaded: list.loaded_count, refused: list.refused_count })
+    });
+    KernelDto {
+        state: side.state.as_str(),
+        reason: side.reason.clone(),
+        lists: (!side.lists.is_empty()).then(|| lists.collect()),
+    }
+}
+
+fn peers_of(report: &RestoreReport) -> PlanPeers<'_> {
+    PlanPeers {
+        added: &report.added,
+        replaced: &report.replaced,
+        unchanged: &report.unchanged,
+        lost: &report.lost,
+    }
+}
+
+/// None when the report is not one of an undo.
+pub(super) fn undone(adapter: AdapterAddress, report: &RestoreReport) -> Option<UndoneDto> {
+    let point = report.undone.as_ref()?;
+    let peers = peers_of(report);
+    Some(UndoneDto {
+        adapter: adapter.to_string(),
+        undone: UndonePointDto { operation: point.operation.as_str(), checkpoint: point.checkpoint.clone() },
+        plan: PlanDto::of(&report.plan_id, "undo", peers, &[], &report.hazards),
+        kept: first_peers(report.kept.iter().copied(), REPORT_LINES_MAX),
+        applied: report.applied,
+        results: report.applied.then(|| ResultDto::all(peers)),
+        kernel: report.kernel.as_ref().map(kernel_side),
+        checkpoint: report.checkpoint.clone(),
+    })
 }
 
 pub(super) fn restore(
@@ -161,12 +207,7 @@ pub(super) fn restore(
     report: &RestoreReport,
     read: Option<ReportDto>,
 ) -> RestoreDto {
-    let peers = PlanPeers {
-        added: &report.added,
-        replaced: &report.replaced,
-        unchanged: &report.unchanged,
-        lost: &report.lost,
-    };
+    let peers = peers_of(report);
     let refused = read.as_ref().map_or(&[][..], |read| &read.refused);
     RestoreDto {
         adapter: adapter.to_string(),
@@ -189,6 +230,7 @@ pub(super) fn command_error(error: &CommandError) -> ApiError {
         CommandError::Held { .. } => Code::Held,
         CommandError::KernelRefused(_) => Code::KernelRefused,
         CommandError::KernelTimeout => Code::KernelTimeout,
+        CommandError::NothingToUndo(_) => Code::NothingToUndo,
         CommandError::TableFull(_) => Code::TableFull,
         CommandError::Store(fault) => return store_fault(fault),
         CommandError::Busy => Code::Busy,

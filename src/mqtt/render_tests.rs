@@ -170,8 +170,13 @@ fn restored(applied: bool) -> RestoreReport {
         unchanged: vec![],
         lost: vec![peer("00:11:22:33:44:55")],
         hazards: vec![Hazard::LosesBonds { count: 1 }, Hazard::PeerConnected { peer: peer(PEER) }],
-        kernel: applied
-            .then(|| KernelSide { state: KernelSideState::Held, reason: Some("bluetoothd".to_owned()) }),
+        kept: vec![],
+        undone: None,
+        kernel: applied.then(|| KernelSide {
+            state: KernelSideState::Held,
+            reason: Some("bluetoothd".to_owned()),
+            lists: Vec::new(),
+        }),
         checkpoint: applied.then(|| "c-1".to_owned()),
     }
 }
@@ -179,7 +184,11 @@ fn restored(applied: bool) -> RestoreReport {
 /// Every answer there is.
 fn answers() -> Vec<(&'static str, Answer)> {
     let adapter = || ADAPTER.to_owned();
-    let kernel = || KernelDto { state: "loaded", reason: None };
+    let kernel = || KernelDto {
+        state: "loaded",
+        reason: None,
+        lists: Some([("ltks", KernelListDto { state: "loaded", loaded: 2, refused: 0 })].into()),
+    };
     let page = BondPageDto {
         total: 2,
         offset: 1,

@@ -14,6 +14,8 @@ use crate::bond::{AdapterAddress, AdapterRecord, BondTable, UnixMillis};
 pub struct BondsChanged {
     pub adapter: AdapterAddress,
     pub table: Arc<BondTable>,
+    /// What is remembered besides: written together with the table.
+    pub record: AdapterRecord,
 }
 
 /// What is remembered of an adapter besides its bonds has changed; also makes an adapter known

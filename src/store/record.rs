@@ -14,6 +14,7 @@
 //! damage: decoding must never panic, and must never take for a bond what did not pass its check.
 
 mod details;
+mod undo;
 
 use zeroize::Zeroizing;
 
@@ -221,6 +222,7 @@ mod tag {
     pub const LOADED_GENERATION: u8 = 36;
     pub const LOADED_AT: u8 = 37;
     pub const LOCAL_IDENTITY: u8 = 38;
+    pub const UNDO: u8 = 39;
 
     pub const SEAL: u8 = 48;
 }
@@ -316,6 +318,9 @@ impl Writer {
             self.local_identity(identity);
         }
         self.opaque(&record.opaque);
+        if let Some(point) = &record.undo {
+            self.undo_point(point);
+        }
     }
 
     fn seal(&mut self, seal: Seal) {
@@ -453,6 +458,7 @@ fn adapter_record(fields: &[u8]) -> Result<AdapterRecord, RecordError> {
             tag::INODE => load.appearance.inode = number(octets).ok_or(bad)?,
             tag::LOADED_GENERATION => load.generation = number(octets).ok_or(bad)?,
             tag::LOADED_AT => load.at = UnixMillis(number(octets).ok_or(bad)?),
+            tag::UNDO => record.undo = Some(undo::read(octets).ok_or(bad)?),
             _ => details::adapter_field(&mut record, tag, octets).ok_or(bad)?,
         }
     }

@@ -20,6 +20,12 @@ use super::scene::{HUB, Scene};
 pub use super::secrets::{
     every_file_of_ours_is_readable_by_its_owner_only, no_key_stands_in_any_log_topic_or_foreign_file,
 };
+pub use super::undo::{
+    a_forgotten_bond_is_brought_back_and_a_later_pairing_stays,
+    a_load_that_would_wipe_what_nobody_saw_is_a_hazard_of_the_plan,
+    a_restore_that_made_things_worse_is_undone_in_one_command,
+    the_audit_log_tells_what_happened_to_whom_and_on_whose_word,
+};
 use super::world::{PairOptions, PeerSpec};
 
 /// Hands the names of all shared scenarios to a macro that makes tests of them.
@@ -50,6 +56,10 @@ macro_rules! shared_scenarios {
             what_bluetoothd_removes_stays_removed_and_what_we_forget_costs_it_nothing
             a_manager_that_lost_its_bonds_is_reported_and_adopting_brings_them_back
             a_load_of_another_process_is_answered_with_the_union
+            a_restore_that_made_things_worse_is_undone_in_one_command
+            a_forgotten_bond_is_brought_back_and_a_later_pairing_stays
+            a_load_that_would_wipe_what_nobody_saw_is_a_hazard_of_the_plan
+            the_audit_log_tells_what_happened_to_whom_and_on_whose_word
             an_export_in_our_format_brings_a_forgotten_bond_back
             an_export_for_habluetooth_brings_a_forgotten_bond_back
             forgetting_on_an_unpowered_adapter_takes_the_key_out_of_the_kernel
@@ -62,23 +72,23 @@ macro_rules! shared_scenarios {
     };
 }
 
-const LOCK: PeerSpec = PeerSpec::public("lock", "C0:FF:EE:00:00:99");
-const LOCK_ADDRESS: &str = LOCK.address;
-const RING: PeerSpec = PeerSpec::public("ring", "F1:11:22:33:44:55").static_random();
+pub const LOCK: PeerSpec = PeerSpec::public("lock", "C0:FF:EE:00:00:99");
+pub const LOCK_ADDRESS: &str = LOCK.address;
+pub const RING: PeerSpec = PeerSpec::public("ring", "F1:11:22:33:44:55").static_random();
 
-fn pair(scene: &mut Scene, adapter: &str, peer: &str) {
+pub fn pair(scene: &mut Scene, adapter: &str, peer: &str) {
     assert!(scene.world.pair(adapter, peer, PairOptions::default()), "pairing with {peer} failed");
 }
 
 /// Pairs the hub with a peer and waits for its announcement, which it returns.
-fn bond(scene: &mut Scene, spec: &PeerSpec) -> Value {
+pub fn bond(scene: &mut Scene, spec: &PeerSpec) -> Value {
     let since = scene.observer.mark();
     pair(scene, "hub", spec.name);
     scene.observer.wait_event("bond_added", since)
 }
 
 /// Service running, hub plugged in, peer on the air.
-fn ready(scene: &mut Scene, spec: &PeerSpec) {
+pub fn ready(scene: &mut Scene, spec: &PeerSpec) {
     scene.start();
     scene.plug_hub();
     scene.world.add_peer(spec);
@@ -89,7 +99,7 @@ fn replug_and_wait(scene: &mut Scene) {
     scene.plug_hub();
 }
 
-fn encrypts_without_pairing(scene: &mut Scene, peer: &str) {
+pub fn encrypts_without_pairing(scene: &mut Scene, peer: &str) {
     let connected = scene.world.connect("hub", peer);
     assert!(connected.encrypted, "{connected:?}");
     assert_eq!(connected.smp_packet_count, 0, "a new pairing took place: {connected:?}");

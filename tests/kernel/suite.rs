@@ -29,6 +29,8 @@ mod service;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/stand_in.rs"]
 mod stand_in;
+#[path = "../blackbox/undo.rs"]
+mod undo;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/world.rs"]
 mod world;

@@ -11,7 +11,7 @@ use crate::adapter::machine::Reply;
 use crate::adapter::messages::{
     Adopt, AdoptReport, Attach, BondsDescription, CommandError, DescribeBonds, Detach, DrainAdapter,
     ExportBonds, ExportedBonds, ForgetBond, ForgetReport, KernelSide, ManagersChanged, Observed,
-    PairedPeersSeen, Reload, Restore, RestoreReport, SetMode, StopAdapter,
+    PairedPeersSeen, Reload, Restore, RestoreReport, SetMode, StopAdapter, Undo,
 };
 use crate::store::messages::{AdapterRecordChanged, BondsPersisted, PersistFailed, StoreFault};
 
@@ -62,6 +62,7 @@ macro_rules! ask_machine {
 }
 
 ask_machine!(Restore => Reply::Restore as RestoreReport, |machine, id, request, now| machine.restore(id, request, now));
+ask_machine!(Undo => Reply::Restore as RestoreReport, |machine, id, request, now| machine.undo(id, request, now));
 ask_machine!(ForgetBond => Reply::Forget as ForgetReport, |machine, id, request, now| machine.forget(id, request, now));
 ask_machine!(Reload => Reply::Reload as KernelSide, |machine, id, _request, now| machine.reload(id, now));
 

@@ -7,7 +7,7 @@ use crate::adapter::messages::{Adopt, AdoptReport, CommandError, KernelSideState
 use crate::bond::{Custody, PeerAddress};
 
 impl AdapterMachine {
-    /// Takes foreign bonds into our custody. Nothing is lost by it, so no copy is set aside.
+    /// Takes foreign bonds into our custody.
     pub fn adopt(&mut self, id: RequestId, request: Adopt, now: Now) {
         let unknown = request.peers.iter().flatten().find(|peer| self.table.get(**peer).is_none());
         if let Some(unknown) = unknown {
@@ -18,15 +18,20 @@ impl AdapterMachine {
         }
         let named = |peer: PeerAddress| request.peers.as_ref().is_none_or(|peers| peers.contains(&peer));
         let foreign = self.table.bonds().filter(|bond| bond.metadata.custody == Custody::Foreign);
-        let adopted = foreign.map(|bond| bond.peer).filter(|peer| named(*peer)).collect();
-        let report = AdoptReport { adopted, kernel: side(KernelSideState::Absent, None) };
+        let adopted: Vec<PeerAddress> = foreign.map(|bond| bond.peer).filter(|peer| named(*peer)).collect();
+        let changes_nothing = adopted.is_empty();
+        let report = AdoptReport { adopted, kernel: side(KernelSideState::Absent, None), checkpoint: None };
         self.command = Some(PendingCommand {
             id,
             work: Work::Adopt(report),
             step: Step::Checkpoint,
             deadline: now.instant + COMMAND_DEADLINE,
         });
-        self.change_table(None);
+        if changes_nothing {
+            self.change_table(None);
+        } else {
+            self.checkpoint("before_adopt");
+        }
         self.settle(now);
     }
 

@@ -10,26 +10,32 @@ use super::{AdapterMachine, Now, Output, Reply, RequestId, UnpairOutcome};
 use crate::adapter::gate::Verdict;
 use crate::adapter::messages::{
     AdoptReport, CommandError, ForgetBond, ForgetReport, KernelSide, KernelSideState, Restore, RestoreReport,
+    Undo,
 };
-use crate::bond::PeerAddress;
-use crate::bond::plan::{PlanFacts, RestorePlan, plan_restore};
-use crate::bond::{LocalIdentity, OpaqueItem};
+use crate::bond::plan::{PlanFacts, RestoreMode, RestorePlan, plan_restore};
+use crate::bond::{LocalIdentity, OpaqueItem, Operation, PeerAddress, UndoPoint, UnixMillis};
 use crate::store::messages::{Checkpoint, StoreFault};
 
 /// Longest that a command may take: a slow SD card's commit and every load command's own deadline fit.
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Stands for the time that an operation gave bonds which has given none.
+const NO_TIME: UnixMillis = UnixMillis(0);
 
 /// What is being carried out.
 pub(super) enum Work {
     /// `generation`: the table that the plan was made from.
     Restore {
         plan: Box<RestorePlan>,
-        report: RestoreReport,
+        report: Box<RestoreReport>,
         generation: u64,
+        operation: Operation,
         /// What the input knows of the adapter itself.
         local_identity: Option<LocalIdentity>,
         opaque: Vec<OpaqueItem>,
     },
+    /// Until the copy is read; then it goes on as a restore does.
+    Undo(Undo),
     /// `transports`: what is still to be unpaired, true for BR/EDR. A dual-mode peer needs both.
     Forget {
         request: ForgetBond,
@@ -43,6 +49,8 @@ pub(super) enum Work {
 /// What it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
+    /// Of the copy from before what is undone.
+    Copy,
     Checkpoint,
     Persisted(u64),
     Load,
@@ -64,24 +72,35 @@ impl PendingCommand {
 }
 
 pub(super) fn side(state: KernelSideState, reason: impl Into<Option<&'static str>>) -> KernelSide {
-    KernelSide { state, reason: reason.into().map(str::to_owned) }
+    because(state, reason.into().map(str::to_owned))
+}
+
+const fn because(state: KernelSideState, reason: Option<String>) -> KernelSide {
+    KernelSide { state, reason, lists: Vec::new() }
+}
+
+/// What a plan would do.
+pub(super) fn report_of(plan: &RestorePlan, undone: Option<Box<UndoPoint>>) -> RestoreReport {
+    RestoreReport {
+        plan_id: plan.plan_id.clone(),
+        applied: false,
+        added: plan.added.clone(),
+        replaced: plan.replaced.clone(),
+        unchanged: plan.unchanged.clone(),
+        lost: plan.lost.clone(),
+        kept: plan.kept.clone(),
+        hazards: plan.hazards.clone(),
+        kernel: None,
+        checkpoint: None,
+        undone,
+    }
 }
 
 impl AdapterMachine {
     /// Plans a restore and, unless it is a dry run, carries it out.
     pub fn restore(&mut self, id: RequestId, request: Restore, now: Now) {
         let plan = self.plan(&request, now);
-        let report = RestoreReport {
-            plan_id: plan.plan_id.clone(),
-            applied: false,
-            added: plan.added.clone(),
-            replaced: plan.replaced.clone(),
-            unchanged: plan.unchanged.clone(),
-            lost: plan.lost.clone(),
-            hazards: plan.hazards.clone(),
-            kernel: None,
-            checkpoint: None,
-        };
+        let report = report_of(&plan, None);
         if request.dry_run {
             return self.reply(id, Reply::Restore(Ok(report)));
         }
@@ -91,35 +110,34 @@ impl AdapterMachine {
         if self.command.is_some() {
             return self.reply(id, Reply::Restore(Err(CommandError::Busy)));
         }
-        let destructive = !plan.lost.is_empty() || !plan.replaced.is_empty();
+        let changes_nothing = plan.changes_nothing();
+        let operation = match plan.mode {
+            RestoreMode::Merge => Operation::Restore,
+            RestoreMode::Replace => Operation::Replace,
+        };
         self.command = Some(PendingCommand {
             id,
             work: Work::Restore {
                 plan: Box::new(plan),
-                report,
+                report: Box::new(report),
                 generation: self.table.generation(),
+                operation,
                 local_identity: request.local_identity,
                 opaque: request.opaque,
             },
             step: Step::Checkpoint,
             deadline: now.instant + COMMAND_DEADLINE,
         });
-        if destructive {
-            self.checkpoint("before_restore");
-        } else {
+        if changes_nothing {
             self.change_table(None);
+        } else {
+            self.checkpoint("before_restore");
         }
         self.settle(now);
     }
 
     fn plan(&self, request: &Restore, now: Now) -> RestorePlan {
-        let connected =
-            self.attachment.as_ref().map(|attachment| attachment.connected.iter().copied().collect());
-        let facts = PlanFacts {
-            connected: connected.unwrap_or_default(),
-            adapter_mismatch: request.adapter_mismatch,
-            held: self.is_attached() && !self.verdict().may_load(),
-        };
+        let facts = PlanFacts { adapter_mismatch: request.adapter_mismatch, ..self.plan_facts() };
         let key = &self.fingerprint_key;
         plan_restore(&self.table, &request.bonds, request.mode, request.source, &facts, key, now.wall)
     }
@@ -165,7 +183,7 @@ impl AdapterMachine {
         self.settle(now);
     }
 
-    fn checkpoint(&mut self, reason: &'static str) {
+    pub(super) fn checkpoint(&mut self, reason: &'static str) {
         let table = Arc::new(self.table.clone());
         self.outputs.push_back(Output::SaveCheckpoint { table, reason, awaited: true });
     }
@@ -186,8 +204,8 @@ impl AdapterMachine {
         let Some(mut command) = self.command.take() else { return };
         let before = self.table.generation();
         match &mut command.work {
-            Work::Restore { plan, report, generation, local_identity, opaque } => {
-                report.checkpoint = label;
+            Work::Restore { plan, report, generation, operation, local_identity, opaque } => {
+                report.checkpoint.clone_from(&label);
                 // A pairing came in while the checkpoint was written.
                 if *generation != before {
                     return self.reply(command.id, Reply::Restore(Err(CommandError::PlanStale)));
@@ -198,21 +216,30 @@ impl AdapterMachine {
                 if self.record.complete(local_identity.as_ref(), opaque) {
                     self.outputs.push_back(Output::SaveRecord(self.record.clone()));
                 }
-                if !plan.is_empty() {
+                if !plan.is_empty() || (*operation == Operation::Undo && !plan.changes_nothing()) {
                     let (added, replaced, lost) =
                         (plan.added.clone(), plan.replaced.clone(), plan.lost.clone());
                     self.keys_watched.extend(added.iter().chain(&replaced));
                     let subject = Subject::Restored { added, replaced, lost };
                     let generation = self.table.generation();
-                    self.announce(Announcement { generation, subject, cause: "restore" });
+                    let cause = if *operation == Operation::Undo { "undo" } else { "restore" };
+                    self.announce(Announcement { generation, subject, cause });
                 }
+                let (operation, at) = (*operation, plan.at);
+                self.can_be_undone(operation, label, before, at);
             }
             Work::Forget { request, report, .. } => {
-                report.checkpoint = label;
+                report.checkpoint.clone_from(&label);
                 self.remove_bond(request.peer, "forget");
+                self.can_be_undone(Operation::Forget, label, before, NO_TIME);
             }
-            Work::Adopt(report) => self.take_into_custody(&report.adopted),
-            Work::Reload => {}
+            Work::Adopt(report) => {
+                report.checkpoint.clone_from(&label);
+                let adopted = report.adopted.clone();
+                self.take_into_custody(&adopted);
+                self.can_be_undone(Operation::Adopt, label, before, NO_TIME);
+            }
+            Work::Undo(_) | Work::Reload => {}
         }
         let changed = self.table.generation() != before;
         command.step = Step::Persisted(self.table.generation());
@@ -245,7 +272,7 @@ impl AdapterMachine {
                 });
             }
             Work::Adopt(_) => self.load_for_command(Wanted::cause("adopt")),
-            Work::Reload => {}
+            Work::Undo(_) | Work::Reload => {}
         }
     }
 
@@ -258,7 +285,7 @@ impl AdapterMachine {
         }
         if let Verdict::Hold(reason) = self.verdict() {
             let reason = Some(format!("{}. {}", reason.words(), reason.advice()));
-            return self.finish_command(KernelSide { state: KernelSideState::Held, reason });
+            return self.finish_command(because(KernelSideState::Held, reason));
         }
         if let Some(command) = &mut self.command {
             command.step = Step::Load;
@@ -282,7 +309,7 @@ impl AdapterMachine {
         let powered = attachment.powered;
         if let Verdict::Hold(reason) = self.verdict() {
             let reason = format!("the key stays in the kernel: {}", reason.words());
-            return self.finish_command(KernelSide { state: KernelSideState::Held, reason: Some(reason) });
+            return self.finish_command(because(KernelSideState::Held, Some(reason)));
         }
         if !powered {
             // An unpowered adapter cannot unpair: its list is loaded again without the peer.
@@ -330,7 +357,7 @@ impl AdapterMachine {
                 UnpairOutcome::Gone => self.unpair_next(),
                 UnpairOutcome::Failed(what) => {
                     let reason = Some(format!("the kernel did not unpair: {what}"));
-                    self.finish_command(KernelSide { state: KernelSideState::Refused, reason });
+                    self.finish_command(because(KernelSideState::Refused, reason));
                 }
                 UnpairOutcome::Silent => {
                     self.finish_command(side(KernelSideState::Refused, "the kernel did not answer in time"));
@@ -363,7 +390,7 @@ impl AdapterMachine {
             return;
         };
         let error = match command.step {
-            Step::Checkpoint | Step::Persisted(_) => {
+            Step::Copy | Step::Checkpoint | Step::Persisted(_) => {
                 CommandError::Store(StoreFault::Io("the disk did not answer in time".to_owned()))
             }
             Step::Load | Step::Unpair => CommandError::KernelTimeout,
@@ -377,12 +404,14 @@ impl AdapterMachine {
             Work::Restore { mut report, .. } => {
                 report.applied = true;
                 report.kernel = Some(kernel);
-                Reply::Restore(Ok(report))
+                Reply::Restore(Ok(*report))
             }
             Work::Forget { mut report, .. } => {
                 report.kernel = kernel;
                 Reply::Forget(Ok(report))
             }
+            // It never gets as far as the kernel in this form.
+            Work::Undo(_) => Reply::Restore(Err(CommandError::PlanStale)),
             Work::Reload if kernel.state == KernelSideState::Refused => {
                 let what = kernel.reason.unwrap_or_default();
                 Reply::Reload(Err(CommandError::KernelRefused(what)))
@@ -399,10 +428,10 @@ impl AdapterMachine {
         self.reply(id, reply);
     }
 
-    fn fail_command(&mut self, error: CommandError) {
+    pub(super) fn fail_command(&mut self, error: CommandError) {
         let Some(PendingCommand { id, work, .. }) = self.command.take() else { return };
         let reply = match work {
-            Work::Restore { .. } => Reply::Restore(Err(error)),
+            Work::Restore { .. } | Work::Undo(_) => Reply::Restore(Err(error)),
             Work::Forget { .. } => Reply::Forget(Err(error)),
             Work::Reload => Reply::Reload(Err(error)),
             Work::Adopt(_) => Reply::Adopt(Err(error)),

@@ -321,6 +321,8 @@ fn adopting_takes_a_foreign_bond_into_our_custody_and_loads_it() {
     rig.sent.clear();
     let adopt = Adopt { peers: Some(vec![peer(THEIRS)]) };
     rig.act(|machine, now| machine.adopt(RequestId(7), adopt, now));
+    let before = rig.machine.table().clone();
+    rig.checkpoint_taken();
     assert!(rig.sent.is_empty(), "loaded before the commit");
     rig.persist();
     rig.kernel_takes_all();
@@ -333,6 +335,17 @@ fn adopting_takes_a_foreign_bond_into_our_custody_and_loads_it() {
     rig.wait(1_000);
     rig.foreign_ltks(BLUETOOTHD, vec![]);
     assert_eq!(rig.last_sent().1, [peer(THEIRS)], "an adopted bond is kept loaded");
+    rig.kernel_takes_all();
+
+    let undo = crate::adapter::messages::Undo { dry_run: false, plan_id: None };
+    rig.act(|machine, now| machine.undo(RequestId(8), undo, now));
+    rig.act(|machine, now| machine.copy_outcome(Ok(before), now));
+    rig.checkpoint_taken();
+    rig.persist();
+    rig.kernel_takes_all();
+    assert_eq!(rig.bond(THEIRS).metadata.custody, Custody::Foreign);
+    assert_eq!(rig.orphaned_count(), 1, "its manager still does without it");
+    assert_eq!(rig.bond_events().last(), Some(&"bonds_restored undo"));
 }
 
 #[test]

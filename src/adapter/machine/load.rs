@@ -283,19 +283,20 @@ impl AdapterMachine {
         self.bonds_dirty = true;
         match end {
             RunEnd::Done => self.loaded(run, now),
-            RunEnd::Failed(what) => self.load_failed(run.cause, what, now),
+            RunEnd::Failed(what) => self.load_failed(&run, what, now),
             RunEnd::Silent(kind) => {
                 let what = format!("the kernel did not answer the load of {} in time", kind_words(kind));
-                self.load_failed(run.cause, what, now);
+                self.load_failed(&run, what, now);
             }
         }
     }
 
-    fn load_failed(&mut self, cause: &'static str, what: String, now: Now) {
-        let side = KernelSide { state: KernelSideState::Refused, reason: Some(what.clone()) };
+    fn load_failed(&mut self, run: &LoadRun, what: String, now: Now) {
+        let reason = Some(what.clone());
+        let side = KernelSide { state: KernelSideState::Refused, reason, lists: run.lists() };
         if let Some(attachment) = &mut self.attachment {
             attachment.last_error = Some(what);
-            attachment.wanted.get_or_insert(Wanted::cause(cause));
+            attachment.wanted.get_or_insert(Wanted::cause(run.cause));
             attachment.retry.failed(now.instant);
         }
         self.command_load_ended(side);
@@ -321,7 +322,7 @@ impl AdapterMachine {
             link_key_count: run.taken(LoadKind::LinkKeys),
         };
         self.push_event(kind, run.cause, now);
-        self.command_load_ended(KernelSide { state: KernelSideState::Loaded, reason });
+        self.command_load_ended(KernelSide { state: KernelSideState::Loaded, reason, lists: run.lists() });
     }
 
     /// Remembers the load; an answer costs a write only where it loaded something new.

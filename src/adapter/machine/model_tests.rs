@@ -152,6 +152,8 @@ impl Life {
                 Output::SaveBonds(table) => {
                     let newest = self.machine.table().generation();
                     assert_eq!(table.generation(), newest, "an old table is saved");
+                    // What is remembered besides goes along.
+                    self.record = self.machine.record().clone();
                     self.is_saved = false;
                 }
                 Output::SaveRecord(record) => {
@@ -167,7 +169,8 @@ impl Life {
                 }
                 Output::Event(event) => self.announce(&event),
                 Output::State(state) => self.last_state = Some(*state),
-                Output::Bonds(_) | Output::Reply(..) => {}
+                Output::ReadCheckpoint(label) => panic!("nobody undoes here, and {label} is asked for"),
+                Output::Bonds(_) | Output::Audit(_) | Output::Reply(..) => {}
             }
         }
         if record_changed {

@@ -148,6 +148,7 @@ impl AdapterMachine {
     }
 
     pub(super) fn push_event(&mut self, kind: EventKind, cause: &'static str, now: Now) {
+        self.audit(&kind, cause, now);
         let event = AdapterEvent { adapter: self.address, at: now.wall, kind, cause };
         self.outputs.push_back(Output::Event(Box::new(event)));
     }

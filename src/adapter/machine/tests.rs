@@ -1,4 +1,6 @@
 mod paired;
+#[path = "undo_tests.rs"]
+mod undo_tests;
 
 use std::time::Duration;
 
@@ -33,6 +35,10 @@ pub(super) struct Rig {
     /// Order in which lists and events came out.
     said: Vec<String>,
     listed: Option<BondsDescription>,
+    /// The table that was set aside last.
+    copy: Option<Arc<BondTable>>,
+    copies_asked: Vec<String>,
+    audited: Vec<crate::audit::messages::Line>,
 }
 
 impl Rig {
@@ -58,6 +64,9 @@ impl Rig {
             states: Vec::new(),
             said: Vec::new(),
             listed: None,
+            copy: None,
+            copies_asked: Vec::new(),
+            audited: Vec::new(),
         };
         rig.manager(&[]);
         rig.drain();
@@ -77,9 +86,12 @@ impl Rig {
                 }
                 Output::SaveBonds(table) => self.saved_generation = table.generation(),
                 Output::SaveRecord(_) => self.records_saved += 1,
-                Output::SaveCheckpoint { awaited, reason, .. } => {
+                Output::ReadCheckpoint(label) => self.copies_asked.push(label),
+                Output::Audit(entry) => self.audited.push(entry.line()),
+                Output::SaveCheckpoint { table, awaited, reason } => {
                     self.checkpoints_awaited += u32::from(awaited);
                     self.copies.push(reason);
+                    self.copy = Some(table);
                 }
                 Output::State(state) => self.states.push(*state),
                 Output::Bonds(bonds) => {
@@ -136,7 +148,7 @@ impl Rig {
         self.act(|machine, now| machine.persisted(generation, now.wall, now));
     }
 
-    fn checkpoint_taken(&mut self) {
+    pub(super) fn checkpoint_taken(&mut self) {
         let checkpoint = Checkpoint {
             label: "copy".to_owned(),
             adapter: ADAPTER.parse().unwrap(),
@@ -462,6 +474,7 @@ fn a_restore_is_stored_then_loaded_then_answered_and_announced_once() {
     rig.kernel_takes_all();
     rig.sent.clear();
     rig.restore(vec![secure_bond(LOCK, 1), secure_bond("C0:FF:EE:00:00:02", 2)], RestoreMode::Merge, None);
+    rig.checkpoint_taken();
     assert!(rig.sent.is_empty(), "loaded before the commit");
     rig.persist();
     rig.kernel_takes_all();
@@ -479,6 +492,7 @@ fn a_restore_on_a_held_adapter_succeeds_in_the_store_and_says_so() {
     rig.manager(&["bluetoothd"]);
     rig.attach_with(1, false);
     rig.restore(vec![secure_bond(LOCK, 1)], RestoreMode::Merge, None);
+    rig.checkpoint_taken();
     rig.persist();
     let Some(Reply::Restore(Ok(report))) = rig.replies.last() else { panic!("no answer") };
     assert_eq!(report.kernel.as_ref().unwrap().state, KernelSideState::Held);
@@ -511,6 +525,7 @@ fn a_full_disk_answers_the_restore_with_the_fault_and_later_commits_it() {
     let mut rig = Rig::new(&[], AdapterRecord::default());
     rig.attach();
     rig.restore(vec![secure_bond(LOCK, 1)], RestoreMode::Merge, None);
+    rig.checkpoint_taken();
     rig.act(|machine, now| machine.persist_failed(StoreFault::DiskFull, now));
     let expected = Reply::Restore(Err(CommandError::Store(StoreFault::DiskFull)));
     assert_eq!(rig.replies.last(), Some(&expected));
@@ -559,6 +574,7 @@ fn pulling_the_adapter_out_answers_the_command_that_needed_it() {
     let mut rig = Rig::new(&[], AdapterRecord::default());
     rig.attach();
     rig.restore(vec![secure_bond(LOCK, 1)], RestoreMode::Merge, None);
+    rig.checkpoint_taken();
     rig.persist();
     rig.act(|machine, now| machine.detach(now));
     let Some(Reply::Restore(Ok(report))) = rig.replies.last() else { panic!("no answer") };

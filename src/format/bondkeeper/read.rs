@@ -8,8 +8,8 @@ use super::{AdapterCopy, BYTE_ORDER, Document, Policy, VERSION, details};
 use crate::bond::table::BONDS_PER_ADAPTER_MAX;
 use crate::bond::{
     AdapterAddress, AdapterRecord, Appearance, Bond, BondMetadata, BondTable, ConnectionParameters, Csrk,
-    Custody, Irk, LinkKey, LinkKeyType, LoadRecord, Ltk, LtkSlot, Mode, PeerAddress, PeerAddressType,
-    PeerDetails, Role, Source, Tombstone, UnixMillis,
+    Custody, Irk, LinkKey, LinkKeyType, LoadRecord, Ltk, LtkSlot, Mode, Operation, PeerAddress,
+    PeerAddressType, PeerDetails, Role, Source, Tombstone, UndoPoint, UnixMillis,
 };
 use crate::format::json::{Bad, Fields, Json};
 use crate::format::report::{PeerReport, Refused, Report, parts};
@@ -20,7 +20,7 @@ pub(super) const CHECK_OCTETS: usize = 8;
 
 const DOCUMENT_FIELDS: [&str; 7] =
     ["format", "version", "source", "byte_order", "created_at", "adapters", "digest"];
-const ADAPTER_FIELDS: [&str; 11] = [
+const ADAPTER_FIELDS: [&str; 12] = [
     "address",
     "address_type",
     "bonds",
@@ -32,6 +32,7 @@ const ADAPTER_FIELDS: [&str; 11] = [
     "name",
     "opaque",
     "tombstones",
+    "undo",
 ];
 const BOND_FIELDS: [&str; 17] = [
     "address",
@@ -293,6 +294,21 @@ fn record(fields: &Fields<'_>) -> Result<AdapterRecord, Bad> {
         last_load: fields.nullable("last_load", load)?,
         local_identity: fields.optional("local_identity", details::local_identity)?,
         opaque: fields.optional("opaque", details::opaque)?.unwrap_or_default(),
+        undo: fields.optional("undo", undo_point)?,
+    })
+}
+
+fn undo_point(json: &Json) -> Result<UndoPoint, Bad> {
+    let fields = json.as_fields()?;
+    let operation = |json: &Json| {
+        Operation::from_word(json.as_text()?).ok_or_else(|| Bad::new("is no operation that can be undone"))
+    };
+    Ok(UndoPoint {
+        operation: fields.required("operation", operation)?,
+        checkpoint: fields.required("checkpoint", check::name)?,
+        before: fields.required("before", Json::as_integer)?,
+        after: fields.required("after", Json::as_integer)?,
+        at: fields.required("at_ms", millis)?,
     })
 }
 

@@ -2,8 +2,8 @@ use super::*;
 use crate::bond::testing::{irk, legacy_ltk, material, peer, secure_bond};
 use crate::bond::{
     Appearance, Bond, BondMetadata, ConnectionParameters, Csrk, Custody, EncryptionSize, KeySecurity,
-    LinkKey, LinkKeyType, LoadRecord, LocalIdentity, Mode, OpaqueItem, PeerAddress, PeerAddressType,
-    PeerDetails, Role, RolePreference, Source, Tombstone,
+    LinkKey, LinkKeyType, LoadRecord, LocalIdentity, Mode, OpaqueItem, Operation, PeerAddress,
+    PeerAddressType, PeerDetails, Role, RolePreference, Source, Tombstone, UndoPoint,
 };
 use crate::format;
 
@@ -82,6 +82,13 @@ fn full_record() -> AdapterRecord {
         last_load: Some(LoadRecord { appearance, generation: 4, at: UnixMillis(5) }),
         local_identity: Some(LocalIdentity { irk: irk(9), privacy: None }),
         opaque: vec![item("aioble", "type 0")],
+        undo: Some(UndoPoint {
+            operation: Operation::Replace,
+            checkpoint: "20261121T014219120Z-00-1A-7D-DA-71-11-before_restore".to_owned(),
+            before: 6,
+            after: 8,
+            at: UnixMillis(7),
+        }),
     }
 }
 

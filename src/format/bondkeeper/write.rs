@@ -9,7 +9,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::details::{DetailsDto, LocalIdentityDto, OpaqueDto};
 use super::{BYTE_ORDER, FORMAT, Layout, VERSION};
-use crate::bond::{Bond, ConnectionParameters, Csrk, LinkKey, LoadRecord, Ltk, PeerAddress, UnixMillis};
+use crate::bond::{
+    Bond, ConnectionParameters, Csrk, LinkKey, LoadRecord, Ltk, PeerAddress, UndoPoint, UnixMillis,
+};
 use crate::format::report::{PeerReport, Report, parts};
 use crate::format::{ExportAdapter, FormatError, NAME_OCTETS_MAX, check, rfc3339};
 
@@ -42,6 +44,17 @@ struct AdapterDto<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     opaque: Vec<OpaqueDto<'a>>,
     tombstones: Vec<TombstoneDto>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undo: Option<UndoDto<'a>>,
+}
+
+#[derive(Serialize)]
+struct UndoDto<'a> {
+    after: u64,
+    at_ms: u64,
+    before: u64,
+    checkpoint: &'a str,
+    operation: &'static str,
 }
 
 #[derive(Serialize)]
@@ -201,7 +214,18 @@ fn adapter_dto<'a>(adapter: &ExportAdapter<'a>) -> Result<AdapterDto<'a>, Format
                 generation: tombstone.generation,
             })
             .collect(),
+        undo: record.undo.as_ref().map(undo_dto),
     })
+}
+
+fn undo_dto(point: &UndoPoint) -> UndoDto<'_> {
+    UndoDto {
+        after: point.after,
+        at_ms: point.at.0,
+        before: point.before,
+        checkpoint: &point.checkpoint,
+        operation: point.operation.as_str(),
+    }
 }
 
 fn load_dto(load: &LoadRecord) -> LoadDto<'_> {

@@ -75,6 +75,7 @@ impl Dispatcher {
             adapter: adopt.adapter.to_string(),
             adopted: PeersDto::of(&report.adopted),
             kernel: render::kernel_side(&report.kernel),
+            checkpoint: report.checkpoint,
         }))
     }
 
@@ -122,8 +123,11 @@ pub(super) fn peer_unknown(adapter: impl std::fmt::Display, peer: PeerSelector) 
 
 /// Reconciles as part of something larger, for which a kernel that was left alone is no failure.
 pub(super) async fn reload_gently(handle: &AdapterHandle) -> Carried<KernelDto> {
-    let state =
-        |state: KernelSideState, reason: String| KernelDto { state: state.as_str(), reason: Some(reason) };
+    let state = |state: KernelSideState, reason: String| KernelDto {
+        state: state.as_str(),
+        reason: Some(reason),
+        lists: None,
+    };
     match ask(&handle.reload, Reload).await? {
         Ok(side) => Ok(render::kernel_side(&side)),
         Err(error @ CommandError::Held { .. }) => Ok(state(KernelSideState::Held, error.to_string())),

@@ -61,7 +61,7 @@ const fn deadline(request: &Request) -> (Duration, Code) {
         | Request::AdoptBonds(_)
         | Request::SetMode { .. } => (KERNEL_DEADLINE, Code::KernelTimeout),
         Request::ExportBonds(_) => (TRANSFER_DEADLINE, Code::Busy),
-        Request::RestoreBonds(_) => (TRANSFER_DEADLINE, Code::KernelTimeout),
+        Request::RestoreBonds(_) | Request::UndoBonds(_) => (TRANSFER_DEADLINE, Code::KernelTimeout),
     }
 }
 
@@ -86,6 +86,7 @@ impl Dispatcher {
             Request::ListBonds(list) => self.list_bonds(list).await,
             Request::ExportBonds(export) => self.export_bonds(export).await,
             Request::RestoreBonds(restore) => self.restore_bonds(restore).await,
+            Request::UndoBonds(undo) => self.undo_bonds(undo).await,
             Request::ForgetBond(forget) => self.forget_bond(forget).await,
             Request::Reload { adapter } => self.reload(adapter).await,
             Request::AdoptBonds(adopt) => self.adopt_bonds(adopt).await,

@@ -156,7 +156,21 @@ async fn a_restore_from_the_store_of_a_held_adapter_succeeds_and_says_so() {
     assert_eq!(data["results"].as_array().unwrap().len(), 2);
     let dry = scene.data("bonds/restore", "{'adapter':'<A>','from':{'store':true},'dry_run':true}").await;
     assert_eq!((&dry["kernel"], &dry["applied"], &dry["results"]), (&().into(), &false.into(), &().into()));
-    assert_eq!(scene.adapter.lock().unwrap().len(), 1, "a dry run asked the kernel");
+    let asked = scene.adapter.lock().unwrap().clone();
+    assert_eq!(asked.iter().filter(|asked| *asked == "reload").count(), 1, "a dry run asked the kernel");
+}
+
+#[actix::test]
+async fn an_undo_says_what_it_undoes_what_it_leaves_and_what_became_of_each_list() {
+    let scene = scene(Manner::Obliging);
+    let dry = scene.data("bonds/undo", "{'adapter':'<A>','dry_run':true}").await;
+    assert_eq!((&dry["undone"]["operation"], &dry["plan"]["mode"]), (&"replace".into(), &"undo".into()));
+    assert_eq!((&dry["applied"], &dry["kernel"]), (&false.into(), &().into()));
+    assert_eq!(dry["plan"]["hazards"][0]["code"], "changed_since");
+    let data = scene.data("bonds/undo", "{'adapter':'<A>','plan_id':'00ff'}").await;
+    assert_eq!(data["kept"][0]["peer"], OTHER_PEER);
+    assert_eq!(data["kernel"]["lists"]["ltks"], serde_json::json!({"state":"loaded","loaded":2,"refused":1}));
+    assert_eq!(scene.last_asked(), "undo dry_run=false plan=Some(\"00ff\")");
 }
 
 #[actix::test]
@@ -265,6 +279,7 @@ async fn what_an_adapter_or_the_store_refuses_has_its_code() {
     scene.reads(vec![(Some(ADAPTER), vec![secure_bond(PEER, 5)])]);
     let cases = [
         ("bonds/restore", "{'from':{'file':'x'}}", "plan_stale"),
+        ("bonds/undo", "{'adapter':'<A>'}", "nothing_to_undo"),
         ("bonds/forget", "{'adapter':'<A>','peer':'<P>'}", "held"),
         ("adapter/mode", "{'adapter':'<A>','mode':'own'}", "busy"),
         ("adapter/forget", "{'adapter':'<A>'}", "adapter_present"),

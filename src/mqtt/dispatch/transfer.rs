@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::bonds::{peer_unknown, reload_gently};
 use super::{Carried, Dispatcher, ask};
-use crate::adapter::messages::{AdapterHandle, DescribeBonds, ExportBonds, ExportedBonds, Restore};
+use crate::adapter::messages::{AdapterHandle, DescribeBonds, ExportBonds, ExportedBonds, Restore, Undo};
 use crate::api::answers::{ExportedDto, PlanDto, PlanPeers, ReportDto, RestoreDto, ResultDto};
 use crate::api::request::{self, PeerSelector, RestoreBonds, RestoreFrom};
 use crate::api::{Answer, ApiError, Code};
 use crate::bond::plan::RestoreMode;
-use crate::bond::{AdapterAddress, BondTable, PeerAddress};
+use crate::bond::{AdapterAddress, BondTable, PeerAddress, Source};
 use crate::mqtt::exchange::{ExportOrder, ImportFrom, ImportOrder, ImportedBonds};
 use crate::mqtt::render;
 
@@ -91,6 +91,14 @@ impl Dispatcher {
         Ok(Answer::Restored(Box::new(render::restore(target, mode, &report, Some(outcome.report)))))
     }
 
+    pub(super) async fn undo_bonds(&self, undo: request::UndoBonds) -> Carried<Answer> {
+        let handle = self.adapter(undo.adapter)?;
+        let command = Undo { dry_run: undo.dry_run, plan_id: undo.plan_id };
+        let report = ask(&handle.undo, command).await?.map_err(|error| render::command_error(&error))?;
+        let undone = render::undone(undo.adapter, &report).ok_or_else(super::internal)?;
+        Ok(Answer::Undone(Box::new(undone)))
+    }
+
     /// Nothing changes in the store; the kernel is given again what it holds.
     async fn restore_stored(
         &self,
@@ -102,10 +110,22 @@ impl Dispatcher {
         let stored: Vec<PeerAddress> =
             described.bonds.iter().map(|description| description.bond.peer).collect();
         let peers = PlanPeers { added: &[], replaced: &[], unchanged: &stored, lost: &[] };
+        // What a load would do to the kernel is known to the adapter only.
+        let nothing = Restore {
+            bonds: Vec::new(),
+            local_identity: None,
+            opaque: Vec::new(),
+            source: Source::Restored,
+            mode: RestoreMode::Merge,
+            dry_run: true,
+            plan_id: None,
+            adapter_mismatch: false,
+        };
+        let planned = ask(&handle.restore, nothing).await?.map_err(|error| render::command_error(&error))?;
         let kernel = if dry_run { None } else { Some(reload_gently(handle).await?) };
         Ok(Answer::Restored(Box::new(RestoreDto {
             adapter: handle.address.to_string(),
-            plan: PlanDto::of(STORED_PLAN_ID, mode, peers, &[], &[]),
+            plan: PlanDto::of(STORED_PLAN_ID, mode, peers, &[], &planned.hazards),
             applied: !dry_run,
             results: (!dry_run).then(|| ResultDto::all(peers)),
             kernel,

@@ -9,16 +9,17 @@ use crate::adapter::gate::{HoldReason, Verdict};
 use crate::adapter::messages::{
     AdapterHandle, AdapterStateChanged, Adopt, AdoptReport, BondDescription, BondsDescription, CommandError,
     DescribeBonds, ExportBonds, ExportedBonds, ForgetAdapter, ForgetAdapterReport, ForgetBond, ForgetReport,
-    KernelSide, KernelSideState, Neighbours, Reload, Restore, RestoreReport, SetMode, Sync,
+    KernelSide, KernelSideState, ListSide, Neighbours, Reload, Restore, RestoreReport, SetMode, Sync, Undo,
 };
 use crate::api::answers::{ReportDto, ReportLineDto};
 use crate::api::bridge::FormatDto;
 use crate::api::{ApiError, Code};
+use crate::audit::messages::Record;
 use crate::bond::plan::Hazard;
 use crate::bond::testing::{irk, legacy_ltk, material, peer, secure_bond};
 use crate::bond::{
     AdapterAddress, AdapterRecord, Bond, BondTable, ConnectionParameters, Csrk, FingerprintKey, Health,
-    LinkKey, LinkKeyType, Mode, Role, Source, UnixMillis,
+    LinkKey, LinkKeyType, Mode, Operation, Role, Source, UndoPoint, UnixMillis,
 };
 use crate::mqtt::exchange::{
     Exchange, ExportOrder, ExportOutcome, ImportOrder, ImportOutcome, ImportedBonds,
@@ -171,6 +172,7 @@ pub(in crate::mqtt) fn handle(address: AdapterAddress, adapter: &Addr<FakeAdapte
         describe: adapter.clone().recipient(),
         export: adapter.clone().recipient(),
         restore: adapter.clone().recipient(),
+        undo: adapter.clone().recipient(),
         forget: adapter.clone().recipient(),
         reload: adapter.clone().recipient(),
         adopt: adapter.clone().recipient(),
@@ -180,7 +182,11 @@ pub(in crate::mqtt) fn handle(address: AdapterAddress, adapter: &Addr<FakeAdapte
 
 /// The stand-in plays the registry and the store, too.
 pub(in crate::mqtt) fn wire(adapter: &Addr<FakeAdapter>) -> Wire {
-    Wire { forget_adapter: adapter.clone().recipient(), save_checkpoint: adapter.clone().recipient() }
+    Wire {
+        forget_adapter: adapter.clone().recipient(),
+        save_checkpoint: adapter.clone().recipient(),
+        audit: adapter.clone().recipient(),
+    }
 }
 
 impl Actor for FakeAdapter {
@@ -229,10 +235,56 @@ impl Handler<Restore> for FakeAdapter {
             unchanged: Vec::new(),
             lost: Vec::new(),
             hazards,
-            kernel: (!restore.dry_run).then_some(KernelSide { state: KernelSideState::Loaded, reason: None }),
+            kernel: (!restore.dry_run).then(loaded),
+            kept: Vec::new(),
+            undone: None,
             checkpoint: None,
         };
-        self.reply(report, || Err(CommandError::PlanStale))
+        let dry_report = restore.dry_run.then(|| report.clone());
+        self.reply(report, || dry_report.ok_or(CommandError::PlanStale))
+    }
+}
+
+fn loaded() -> KernelSide {
+    let ltks = ListSide { list: "ltks", loaded: true, loaded_count: 2, refused_count: 1 };
+    KernelSide { state: KernelSideState::Loaded, reason: None, lists: vec![ltks] }
+}
+
+impl Handler<Undo> for FakeAdapter {
+    type Result = ResponseFuture<Result<RestoreReport, CommandError>>;
+
+    fn handle(&mut self, undo: Undo, _: &mut Self::Context) -> Self::Result {
+        self.note(format!("undo dry_run={} plan={:?}", undo.dry_run, undo.plan_id));
+        let point = UndoPoint {
+            operation: Operation::Replace,
+            checkpoint: "c-0".to_owned(),
+            before: 5,
+            after: 7,
+            at: UnixMillis(1),
+        };
+        let report = RestoreReport {
+            plan_id: "00ff".to_owned(),
+            applied: !undo.dry_run,
+            added: vec![peer(PEER)],
+            replaced: Vec::new(),
+            unchanged: Vec::new(),
+            lost: Vec::new(),
+            kept: vec![peer(OTHER_PEER)],
+            hazards: vec![Hazard::ChangedSince { peer: peer(OTHER_PEER) }],
+            kernel: (!undo.dry_run).then(loaded),
+            checkpoint: (!undo.dry_run).then(|| "c-1".to_owned()),
+            undone: Some(Box::new(point)),
+        };
+        self.reply(report, || Err(CommandError::NothingToUndo("nothing was done")))
+    }
+}
+
+impl Handler<Record> for FakeAdapter {
+    type Result = ();
+
+    fn handle(&mut self, Record(entry): Record, _: &mut Self::Context) {
+        let line = entry.line();
+        self.note(format!("audit {} {}", line.verb.unwrap_or_default(), line.outcome));
     }
 }
 
@@ -243,7 +295,11 @@ impl Handler<ForgetBond> for FakeAdapter {
         self.note(format!("forget {:?} unpair={}", forget.peer, forget.unpair));
         let report = ForgetReport {
             peer: forget.peer,
-            kernel: KernelSide { state: KernelSideState::Held, reason: Some("the key stays".to_owned()) },
+            kernel: KernelSide {
+                state: KernelSideState::Held,
+                reason: Some("the key stays".to_owned()),
+                lists: Vec::new(),
+            },
             checkpoint: Some("c-1".to_owned()),
         };
         self.reply(report, held)
@@ -255,7 +311,7 @@ impl Handler<Reload> for FakeAdapter {
 
     fn handle(&mut self, _: Reload, _: &mut Self::Context) -> Self::Result {
         self.note("reload".to_owned());
-        self.reply(KernelSide { state: KernelSideState::Loaded, reason: None }, held)
+        self.reply(loaded(), held)
     }
 }
 
@@ -264,8 +320,8 @@ impl Handler<Adopt> for FakeAdapter {
 
     fn handle(&mut self, adopt: Adopt, _: &mut Self::Context) -> Self::Result {
         self.note(format!("adopt {:?}", adopt.peers));
-        let kernel = KernelSide { state: KernelSideState::Loaded, reason: None };
-        self.reply(AdoptReport { adopted: adopt.peers.unwrap_or_default(), kernel }, || {
+        let kernel = loaded();
+        self.reply(AdoptReport { adopted: adopt.peers.unwrap_or_default(), kernel, checkpoint: None }, || {
             Err(CommandError::Busy)
         })
     }

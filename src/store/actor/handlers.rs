@@ -9,7 +9,7 @@ impl Handler<BondsChanged> for StoreActor {
     type Result = ();
 
     fn handle(&mut self, message: BondsChanged, ctx: &mut Self::Context) {
-        let BondsChanged { adapter, table } = message;
+        let BondsChanged { adapter, table, record } = message;
         let generation = table.generation();
         if self.draining {
             tracing::error!(%adapter, generation, "a change came after the store was told to finish");
@@ -30,7 +30,7 @@ impl Handler<BondsChanged> for StoreActor {
             }
             return;
         }
-        self.newest.entry(adapter).or_default().table = table;
+        self.newest.insert(adapter, Held { table, record });
         self.take(adapter, ctx);
     }
 }

@@ -118,7 +118,8 @@ fn start_with(folder: &Path, files: Files, options: StoreOptions) -> Running {
 
 impl Running {
     async fn change(&self, text: &str, table: BondTable) {
-        self.ask(BondsChanged { adapter: adapter(text), table: table.into() }).await;
+        let record = AdapterRecord::default();
+        self.ask(BondsChanged { adapter: adapter(text), table: table.into(), record }).await;
     }
 
     async fn ask<M>(&self, message: M) -> M::Result

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::bond::testing::{irk, peer, secure_bond};
-use crate::bond::{KeySecurity, LocalIdentity, OpaqueItem, RolePreference};
+use crate::bond::{KeySecurity, LocalIdentity, OpaqueItem, Operation, RolePreference, UndoPoint};
 
 const ADAPTER: [u8; 6] = [0x11, 0x71, 0xDA, 0x7D, 0x1A, 0x00];
 
@@ -204,6 +204,13 @@ fn adapters_seals_removals_and_headers_come_back() {
         last_load: Some(load),
         local_identity: Some(LocalIdentity { irk: irk(3), privacy: Some(true) }),
         opaque: details(7, true).unwrap().opaque,
+        undo: Some(UndoPoint {
+            operation: Operation::Forget,
+            checkpoint: "20261121T014219120Z-00-1A-7D-DA-71-11-before_forget".to_owned(),
+            before: 7,
+            after: 8,
+            at: UnixMillis(9),
+        }),
     };
     let seal = Seal { bond_count: 1, removal_count: 2, stamps: u32::MAX };
     for (given, wanted) in [
