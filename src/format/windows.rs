@@ -29,11 +29,13 @@ use super::{
     FormatOptions, ImportOptions, Imported, Input, OptionSpec, Probe,
 };
 
+mod keys;
 mod read;
 mod registry;
 mod write;
 
-use read::Digits;
+/// The address that a key's name is, most significant octet first.
+type Digits = [u8; 6];
 
 /// In the names of opaque items: a value of the device and not of its keys.
 const DEVICE_PREFIX: &str = "Devices\\";
