@@ -36,6 +36,7 @@ mod storm;
 mod supervisor;
 mod supply;
 mod tls;
+mod transfer;
 mod undo;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod world;

@@ -12,7 +12,7 @@ use crate::adapter::messages::{
 };
 use crate::bond::plan::RestoreMode;
 use crate::bond::testing::{irk, legacy_ltk, peer, secure_bond, secure_ltk};
-use crate::bond::{Bond, Custody, Role, Source};
+use crate::bond::{Bond, Custody, LocalIdentity, Role, Source};
 use crate::store::messages::Checkpoint;
 
 const ADAPTER: &str = "00:1A:7D:DA:71:11";
@@ -176,8 +176,18 @@ impl Rig {
     }
 
     fn restore(&mut self, bonds: Vec<Bond>, mode: RestoreMode, plan_id: Option<String>) {
+        self.restore_with_identity(bonds, mode, plan_id, None);
+    }
+
+    fn restore_with_identity(
+        &mut self,
+        bonds: Vec<Bond>,
+        mode: RestoreMode,
+        plan_id: Option<String>,
+        local_identity: Option<LocalIdentity>,
+    ) {
         let request = Restore {
-            local_identity: None,
+            local_identity,
             opaque: Vec::new(),
             bonds,
             source: Source::Restored,
@@ -257,6 +267,18 @@ fn plugging_in_primes_with_irks_and_then_loads_the_keys() {
     assert_eq!(rig.sync(), SyncState::InSync);
     assert_eq!(rig.events.last().unwrap(), "adapter_loaded plugged_in");
     assert_eq!(rig.listed.unwrap().bonds[0].loaded, Some(true));
+}
+
+#[test]
+fn a_restore_keeps_the_adapters_own_identity_where_none_is_known() {
+    let mut rig = Rig::new(&[], AdapterRecord::default());
+    let identity = |seed| Some(LocalIdentity { irk: irk(seed), privacy: None });
+    for seed in [7, 8] {
+        rig.restore_with_identity(vec![secure_bond(LOCK, 1)], RestoreMode::Merge, None, identity(seed));
+        assert!(rig.machine.record().local_identity == identity(7), "the one that is known stays");
+        assert_eq!(rig.records_saved, 1);
+        rig.persist();
+    }
 }
 
 #[test]

@@ -131,7 +131,11 @@ impl Handler<Drain> for StoreActor {
         };
         self.draining = true;
         let waiters = std::mem::take(&mut self.record_waiters);
-        let adapters = std::mem::take(&mut self.changed);
+        let mut adapters = std::mem::take(&mut self.changed);
+        if self.commits.is_under_way() {
+            // It may fail yet, and nobody would try again: its share goes into the last commit, too.
+            adapters.extend(self.newest.keys().copied());
+        }
         let changed: Vec<_> = adapters
             .iter()
             .filter_map(|adapter| Some((*adapter, self.newest.get(adapter)?.clone())))
