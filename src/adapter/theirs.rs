@@ -81,6 +81,11 @@ impl Theirs {
         self.made.retain(|(kind, (of, _)), _| *of != peer || (*kind == LoadKind::LinkKeys) != bredr);
     }
 
+    /// Nobody wants the keys that the kernel made for this peer; those on a manager's list are that manager's.
+    pub fn drop_made(&mut self, peer: PeerAddress) {
+        self.made.retain(|(_, (of, _)), _| *of != peer);
+    }
+
     /// No manager lists the peer's keys of one transport any more; what the kernel made may be of a later
     /// pairing.
     pub fn drop_listed(&mut self, peer: PeerAddress, bredr: bool) {

@@ -13,7 +13,7 @@ use crate::adapter::messages::{
     Undo,
 };
 use crate::bond::plan::{PlanFacts, RestoreMode, RestorePlan, plan_restore};
-use crate::bond::{LocalIdentity, OpaqueItem, Operation, PeerAddress, UndoPoint, UnixMillis};
+use crate::bond::{Custody, LocalIdentity, OpaqueItem, Operation, PeerAddress, UndoPoint, UnixMillis};
 use crate::store::messages::{Checkpoint, StoreFault};
 
 /// Longest that a command may take: a slow SD card's commit and every load command's own deadline fit.
@@ -30,6 +30,8 @@ pub(super) enum Work {
         report: Box<RestoreReport>,
         generation: u64,
         operation: Operation,
+        /// Bonds of ours that the table has lost by it.
+        dropped: Vec<PeerAddress>,
         /// What the input knows of the adapter itself.
         local_identity: Option<LocalIdentity>,
         opaque: Vec<OpaqueItem>,
@@ -122,6 +124,7 @@ impl AdapterMachine {
                 report: Box::new(report),
                 generation: self.table.generation(),
                 operation,
+                dropped: Vec::new(),
                 local_identity: request.local_identity,
                 opaque: request.opaque,
             },
@@ -204,12 +207,16 @@ impl AdapterMachine {
         let Some(mut command) = self.command.take() else { return };
         let before = self.table.generation();
         match &mut command.work {
-            Work::Restore { plan, report, generation, operation, local_identity, opaque } => {
+            Work::Restore { plan, report, generation, operation, dropped, local_identity, opaque } => {
                 report.checkpoint.clone_from(&label);
                 // A pairing came in while the checkpoint was written.
                 if *generation != before {
                     return self.reply(command.id, Reply::Restore(Err(CommandError::PlanStale)));
                 }
+                let is_ours = |peer: &PeerAddress| {
+                    self.table.get(*peer).is_some_and(|bond| bond.metadata.custody == Custody::Ours)
+                };
+                *dropped = plan.lost.iter().copied().filter(is_ours).collect();
                 if let Err(full) = plan.apply(&mut self.table) {
                     return self.reply(command.id, Reply::Restore(Err(CommandError::TableFull(full))));
                 }
@@ -263,8 +270,14 @@ impl AdapterMachine {
                 let request = *request;
                 self.forget_in_kernel(request);
             }
-            Work::Restore { plan, .. } => {
+            Work::Restore { plan, dropped, .. } => {
                 let removes = !plan.lost.is_empty();
+                if let Some(attachment) = &mut self.attachment {
+                    // A key that the kernel made is kept for whoever may want it. Nobody does now.
+                    for peer in dropped {
+                        attachment.theirs.drop_made(*peer);
+                    }
+                }
                 self.load_for_command(if removes {
                     Wanted::removal("restore")
                 } else {

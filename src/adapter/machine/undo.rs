@@ -65,6 +65,7 @@ impl AdapterMachine {
             report: Box::new(report),
             generation,
             operation: Operation::Undo,
+            dropped: Vec::new(),
             // What an import told of the adapter itself is no bond, and stays.
             local_identity: None,
             opaque: Vec::new(),

@@ -98,6 +98,21 @@ fn a_replacement_is_undone_in_the_store_and_in_the_kernel_and_then_done_again() 
 }
 
 #[test]
+fn a_key_that_the_kernel_made_goes_from_its_list_when_a_replacement_loses_the_bond() {
+    let mut rig = ready(&[]);
+    rig.key(CapturedKey::Ltk(secure_ltk(1)));
+    rig.wait(2_000);
+    rig.persist();
+    let before = rig.restored(vec![secure_bond(RING, 9)], RestoreMode::Replace);
+    assert_eq!(rig.peers_loaded_last(), [peer(RING)]);
+    rig.undo(at_once());
+    rig.hand_out(&before);
+    rig.store_obeys();
+    rig.kernel_takes_all();
+    assert_eq!(rig.peers_loaded_last(), [peer(LOCK)]);
+}
+
+#[test]
 fn a_forgotten_bond_comes_back_and_a_pairing_since_stays() {
     let mut rig = ready(&[secure_bond(LOCK, 1)]);
     let before = rig.machine.table().clone();
