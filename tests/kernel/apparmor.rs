@@ -180,7 +180,21 @@ fn work_a_life(profile: &str) -> Vec<Access> {
     scene.state("bluetoothd to be seen", HUB, |state| state["managers"] == json!(["bluetoothd"]));
     assert_eq!(service.log_text().matches("cannot be asked over D-Bus").count(), 1, "{}", service.log_text());
     stop_as_the_engine(service);
+    on_a_disk_that_takes_no_write(&scene);
     accesses()
+}
+
+/// The database is then read from a copy in memory.
+fn on_a_disk_that_takes_no_write(scene: &Scene) {
+    run("mount", &["--bind", "/data", "/data"]);
+    run("mount", &["-o", "remount,ro,bind", "/data"]);
+    let since = scene.observer.mark();
+    let mut service = scene.setup.start();
+    let is_read_only = |info: &Value| info["store"]["state"] == "read_only";
+    scene.observer.wait_latest_since("the store to be read only", "bridge/info", since, is_read_only);
+    run("aa-exec", &["-p", "engine", "--", "kill", "-TERM", &service.pid().to_string()]);
+    service.wait_for_end(LIMIT);
+    run("umount", &["/data"]);
 }
 
 #[test]

@@ -106,6 +106,10 @@ fn matches_octets(pattern: &[u8], name: &[u8]) -> bool {
     if let Some(rest) = pattern.strip_prefix(b"**") {
         return (1..=name.len()).any(|at| matches_octets(rest, &name[at..]));
     }
+    if let Some(rest) = pattern.strip_prefix(b"*") {
+        let within = name.iter().position(|octet| *octet == b'/').unwrap_or(name.len());
+        return (0..=within).any(|at| matches_octets(rest, &name[at..]));
+    }
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,
         (Some((one, rest)), Some((other, left))) => one == other && matches_octets(rest, left),
