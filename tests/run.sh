@@ -123,7 +123,7 @@ if wants kernel; then
   for debian in ${BONDKEEPER_TEST_SUITES:-trixie bookworm}; do
     say "the same scenarios on the Linux kernel of Debian $debian"
     tests/kernel/build-guest.sh -s "$debian" "$work/guest-$debian"
-    tests/kernel/run-guest.sh -c "$work/guest-$debian" -o "$work/out-$debian" -t 1200 \
+    tests/kernel/run-guest.sh -c "$work/guest-$debian" -o "$work/out-$debian" -t 2700 \
       env BONDKEEPER_TEST_PYTHON="$BONDKEEPER_TEST_PYTHON" "$suite" --test-threads=1 --color never
   done
 fi

@@ -115,16 +115,24 @@ impl Bench {
         let peer = self.pair();
         let struck = self.wait_struck(&peer, &what);
         if struck {
-            self.wait_store_state(since, &format!("{what}: the alarm"), |state| state != "ok");
+            self.wait_alarm(since, &format!("{what}: the alarm"), true);
         }
         let since = self.scene.observer.mark();
         self.interposed.mend();
         let at = self.wait_announced(&peer, &what);
         self.assert_outlives_a_cut(&peer, at, &what);
         if struck {
-            self.wait_store_state(since, &format!("{what}: the end of the alarm"), |state| state == "ok");
+            self.wait_alarm(since, &format!("{what}: the end of the alarm"), false);
         }
         struck
+    }
+
+    /// Of the store, or of the audit log, whose line may be what could not be written.
+    fn wait_alarm(&self, since: usize, what: &str, raised: bool) {
+        self.scene.observer.wait_latest_since(what, "bridge/info", since, |info| {
+            let fine = info["store"]["state"] == "ok" && info["audit"]["state"] == "ok";
+            fine != raised
+        });
     }
 }
 
