@@ -1,7 +1,7 @@
 //! The kernel's events in the words of the machine. Pure.
 
 use super::machine::KernelEvent;
-use crate::mgmt::Event;
+use crate::mgmt::{DisconnectReason, Event};
 
 /// What an event means to the adapter; none where it means nothing.
 pub fn kernel_event(event: Event) -> Option<KernelEvent> {
@@ -15,7 +15,11 @@ pub fn kernel_event(event: Event) -> Option<KernelEvent> {
         Event::DeviceConnected { address, data, .. } => {
             KernelEvent::Connected { peer: address.peer().ok(), name: data.name() }
         }
-        Event::DeviceDisconnected { address, .. } => KernelEvent::Disconnected { peer: address.peer().ok() },
+        // The kernel gives this reason when the peer had no key, and for nothing else that a link dies of.
+        Event::DeviceDisconnected { address, reason } => KernelEvent::Disconnected {
+            peer: address.peer().ok(),
+            key_missing: reason == DisconnectReason::AuthenticationFailure,
+        },
         Event::DeviceUnpaired { address } => {
             KernelEvent::Unpaired { peer: address.peer().ok()?, bredr: address.is_bredr() }
         }

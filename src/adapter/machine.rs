@@ -13,6 +13,7 @@ mod command;
 mod foreign;
 #[cfg(test)]
 mod foreign_tests;
+mod health;
 #[cfg(test)]
 mod interleavings;
 mod learn;
@@ -80,6 +81,8 @@ pub enum KernelEvent {
     },
     Disconnected {
         peer: Option<PeerAddress>,
+        /// Because the peer has no key any more.
+        key_missing: bool,
     },
     /// Another process unpaired the peer on one transport; the other transport's keys stay.
     Unpaired {

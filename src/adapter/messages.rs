@@ -8,6 +8,7 @@ use std::sync::Arc;
 use actix::{Message, Recipient};
 
 use super::gate::Verdict;
+use crate::bond::health::Evidence;
 use crate::bond::plan::{Hazard, RestoreMode};
 use crate::bond::undo::UndoPoint;
 use crate::bond::{
@@ -80,6 +81,8 @@ pub struct BondDescription {
     pub loaded: Option<bool>,
     pub durable: bool,
     pub health: Health,
+    /// Why, the oldest first.
+    pub evidence: Vec<Evidence>,
 }
 
 /// Hand out the table for an export.
@@ -364,6 +367,10 @@ pub enum EventKind {
     BondsLearned {
         peers: Vec<PeerAddress>,
     },
+    /// The evidence speaks against the bond's keys: it is suspect, or stale.
+    BondSuspect(BondDescription),
+    /// It speaks for them again.
+    BondRecovered(BondDescription),
     /// The bond's manager has loaded its list without it.
     BondOrphaned(BondDescription),
     /// So has it for more bonds than are told one by one.
@@ -385,7 +392,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every `event_type` there is: Home Assistant drops an event of a type that was not announced.
-    pub const EVENT_TYPES: [&str; 9] = [
+    pub const EVENT_TYPES: [&str; 11] = [
         "bond_added",
         "bond_updated",
         "bond_removed",
@@ -393,6 +400,8 @@ impl EventKind {
         "bonds_learned",
         "bond_orphaned",
         "bonds_orphaned",
+        "bond_suspect",
+        "bond_recovered",
         "adapter_loaded",
         "adapter_held",
     ];
@@ -405,6 +414,8 @@ impl EventKind {
             Self::BondRemoved { .. } => "bond_removed",
             Self::BondsRestored { .. } => "bonds_restored",
             Self::BondsLearned { .. } => "bonds_learned",
+            Self::BondSuspect(_) => "bond_suspect",
+            Self::BondRecovered(_) => "bond_recovered",
             Self::BondOrphaned(_) => "bond_orphaned",
             Self::BondsOrphaned { .. } => "bonds_orphaned",
             Self::AdapterLoaded { .. } => "adapter_loaded",

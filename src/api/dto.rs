@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::limits::{BONDS_TOPIC_MAX, EVENT_PEERS_MAX, REPORT_LINES_MAX};
 use super::rfc3339::rfc3339;
+use crate::bond::health::Evidence;
 use crate::bond::{
     Bond, Fingerprint, Health, LinkKey, Ltk, LtkSlot, PeerAddress, PeerAddressType, Role, UnixMillis,
 };
@@ -86,9 +87,19 @@ pub struct BondDto {
     pub loaded: Option<bool>,
     pub durable: bool,
     pub health: &'static str,
+    /// Why, the oldest first.
+    pub evidence: Vec<EvidenceDto>,
     pub created_at: String,
     pub updated_at: String,
     pub last_seen_at: Option<String>,
+}
+
+/// What was seen of a bond's keys.
+#[derive(Debug, Clone, Serialize)]
+pub struct EvidenceDto {
+    /// `key_missing`, `key_mismatch`, `encrypted` or `new_key`.
+    pub kind: &'static str,
+    pub at: String,
 }
 
 /// Which keys a bond has, and of what kind.
@@ -118,15 +129,16 @@ pub struct LinkKeyDto {
 
 /// What is known of a bond beyond what it holds itself.
 #[derive(Debug, Clone, Copy)]
-pub struct BondFacts {
+pub struct BondFacts<'a> {
     pub fingerprint: Fingerprint,
     pub loaded: Option<bool>,
     pub durable: bool,
     pub health: Health,
+    pub evidence: &'a [Evidence],
 }
 
 impl BondDto {
-    pub fn of(bond: &Bond, facts: BondFacts) -> Self {
+    pub fn of(bond: &Bond, facts: BondFacts<'_>) -> Self {
         let metadata = &bond.metadata;
         Self {
             peer: bond.peer.to_string(),
@@ -141,6 +153,7 @@ impl BondDto {
             loaded: facts.loaded,
             durable: facts.durable,
             health: facts.health.as_str(),
+            evidence: facts.evidence.iter().map(EvidenceDto::of).collect(),
             created_at: rfc3339(metadata.created_at),
             updated_at: rfc3339(metadata.updated_at),
             last_seen_at: metadata.last_seen_at.map(rfc3339),
@@ -153,6 +166,12 @@ pub const fn bond_address_type(peer: PeerAddress, bredr_only: bool) -> &'static 
     match (peer.kind(), bredr_only) {
         (PeerAddressType::Public, true) => "bredr",
         (kind, _) => kind.as_str(),
+    }
+}
+
+impl EvidenceDto {
+    fn of(evidence: &Evidence) -> Self {
+        Self { kind: evidence.kind.as_str(), at: rfc3339(evidence.at) }
     }
 }
 

@@ -1,7 +1,11 @@
 //! What is remembered of an adapter besides its bonds.
 
+use std::collections::BTreeMap;
+
+use super::address::PeerAddress;
 use super::bond::UnixMillis;
 use super::details::{LocalIdentity, OPAQUE_ITEMS_MAX, OpaqueItem};
+use super::health::Track;
 use super::undo::UndoPoint;
 
 /// How far an adapter may be kept. Set by the user.
@@ -72,6 +76,8 @@ pub struct AdapterRecord {
     pub opaque: Vec<OpaqueItem>,
     /// What `bonds/undo` undoes.
     pub undo: Option<UndoPoint>,
+    /// What the evidence says of the bonds.
+    pub health: BTreeMap<PeerAddress, Track>,
 }
 
 impl AdapterRecord {

@@ -3,6 +3,8 @@
 //! A scan near a busy street brings hundreds of Device Found events a second, and each monitor socket
 //! sees every packet of every controller. A frame that the program rejects is never queued.
 //!
+//! Of a controller's own events it keeps those of links that come, are encrypted and go.
+//!
 //! Classic BPF: half-words are read most significant octet first, while the frames are little endian,
 //! so every number is compared with its octets swapped. A read past the end of a packet ends the
 //! program and rejects the packet. Source: `[LINUX net/core/filter.c]`.
@@ -11,6 +13,7 @@
 
 use super::event::code;
 use super::frame::HEADER_OCTETS;
+use super::hci::hci_code;
 use super::load::LoadKind;
 use super::monitor::monitor_opcode;
 use super::opcode::Opcode;
@@ -32,6 +35,8 @@ pub type Program = Vec<Instruction>;
 
 /// Load the half-word at an offset (`BPF_LD | BPF_H | BPF_ABS`).
 const LOAD_HALF: u16 = 0x28;
+/// Load the octet at an offset (`BPF_LD | BPF_B | BPF_ABS`).
+const LOAD_OCTET: u16 = 0x30;
 /// Jump if equal to a constant (`BPF_JMP | BPF_JEQ | BPF_K`).
 const JUMP_EQUAL: u16 = 0x15;
 /// End with a constant: the octets to keep (`BPF_RET | BPF_K`).
@@ -47,6 +52,18 @@ const INDEX: u32 = 2;
 const MONITOR_CODE: u32 = HEADER_OCTETS as u32 + 4;
 /// In a monitor record of a reply: the opcode that it answers.
 const MONITOR_REPLY_OPCODE: u32 = MONITOR_CODE + 2;
+
+/// In a monitor record of a controller's event: its code, and the subevent of LE Meta.
+const HCI_CODE: u32 = HEADER_OCTETS as u32;
+const HCI_SUBEVENT: u32 = HCI_CODE + 2;
+
+/// Events of a controller that tell of a link. Never advertising reports, which are LE Meta as well.
+const LINK_EVENTS: [u8; 4] = [
+    hci_code::CONNECTION_COMPLETE,
+    hci_code::DISCONNECTION_COMPLETE,
+    hci_code::ENCRYPTION_CHANGE,
+    hci_code::ENCRYPTION_CHANGE_V2,
+];
 
 /// Events that an adapter uses. The prompts are never answered; they show that a pairing is under way.
 pub const ADAPTER_EVENTS: [u16; 19] = [
@@ -127,7 +144,19 @@ pub fn monitor() -> Program {
     command.push(end(KEEP_ALL));
     program.extend(section(monitor_opcode::COMMAND, command));
 
+    let mut link = vec![load_octet(HCI_CODE)];
+    for wanted in LINK_EVENTS {
+        link.extend(keep_if_octet(wanted));
+    }
+    link.extend([jump_equal_octet(hci_code::LE_META, 1, 0), end(DROP), load_octet(HCI_SUBEVENT)]);
+    for wanted in hci_code::LE_CONNECTIONS {
+        link.extend(keep_if_octet(wanted));
+    }
+    link.push(end(DROP));
+    program.extend(section(monitor_opcode::HCI_EVENT, link));
+
     let mut reply = vec![load_half(MONITOR_CODE)];
+    reply.extend(keep_if(code::DEVICE_CONNECTED));
     reply.extend(require_one_of(&[code::COMMAND_COMPLETE, code::COMMAND_STATUS]));
     reply.push(load_half(MONITOR_REPLY_OPCODE));
     reply.extend(require_one_of(&commands));
@@ -142,12 +171,20 @@ const fn load_half(offset: u32) -> Instruction {
     Instruction { code: LOAD_HALF, jump_true: 0, jump_false: 0, operand: offset }
 }
 
+const fn load_octet(offset: u32) -> Instruction {
+    Instruction { code: LOAD_OCTET, jump_true: 0, jump_false: 0, operand: offset }
+}
+
 const fn end(keep: u32) -> Instruction {
     Instruction { code: RETURN, jump_true: 0, jump_false: 0, operand: keep }
 }
 
 const fn jump_equal(value: u16, jump_true: u8, jump_false: u8) -> Instruction {
     Instruction { code: JUMP_EQUAL, jump_true, jump_false, operand: value.swap_bytes() as u32 }
+}
+
+const fn jump_equal_octet(value: u8, jump_true: u8, jump_false: u8) -> Instruction {
+    Instruction { code: JUMP_EQUAL, jump_true, jump_false, operand: value as u32 }
 }
 
 /// Goes on after itself when the half-word is one of these, else drops the packet.
@@ -164,6 +201,11 @@ fn require_one_of(values: &[u16]) -> Program {
 /// Keeps the packet when the half-word is this one, else goes on.
 fn keep_if(value: u16) -> [Instruction; 2] {
     [jump_equal(value, 0, 1), end(KEEP_ALL)]
+}
+
+/// Keeps the packet when the octet is this one, else goes on.
+const fn keep_if_octet(value: u8) -> [Instruction; 2] {
+    [jump_equal_octet(value, 0, 1), end(KEEP_ALL)]
 }
 
 /// Runs `body`, which must end every path, when the half-word is `value`; else goes on after it.

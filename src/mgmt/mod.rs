@@ -20,6 +20,7 @@ pub mod filter;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod hci;
 pub mod key_report;
 pub mod load;
 pub mod monitor;

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | 0 | new index | type u8, bus u8, address \[6\], name \[8\] |
 //! | 1, 8, 9 | index gone, opened, closed | none |
+//! | 3 | event of the controller | see [`hci`](super::hci) |
 //! | 10 | index information | address \[6\], manufacturer u16 |
 //! | 12 | system note | text |
 //! | 14 | control socket opened | cookie u32, format u16, version u8, revision u16, flags u32, length u8, process name |
@@ -24,6 +25,7 @@ use std::fmt;
 
 use super::event::code;
 use super::frame::{Cursor, DecodeError, Frame, Short, text};
+use super::hci::HciEvent;
 use super::load::LoadKind;
 use super::opcode::Opcode;
 use super::record::{KeyRecord, RawAddress};
@@ -34,6 +36,7 @@ use crate::bond::address::ADDRESS_OCTETS;
 pub mod monitor_opcode {
     pub const NEW_INDEX: u16 = 0;
     pub const INDEX_GONE: u16 = 1;
+    pub const HCI_EVENT: u16 = 3;
     pub const INDEX_OPENED: u16 = 8;
     pub const INDEX_CLOSED: u16 = 9;
     pub const INDEX_INFORMATION: u16 = 10;
@@ -91,6 +94,12 @@ pub enum MonitorRecord {
         opcode: Opcode,
         status: Status,
     },
+    /// The kernel has told the process with this cookie who is connected.
+    DeviceConnected {
+        address: RawAddress,
+    },
+    /// What a controller told of a link.
+    Link(HciEvent),
     /// Any other event that the process with this cookie got.
     OtherEvent {
         cookie: Cookie,
@@ -178,12 +187,17 @@ impl MonitorRecord {
                 Self::Command { cookie, opcode, command: command.unwrap_or(ForeignCommand::Other) }
             }
             monitor_opcode::EVENT => Self::read_event(cursor)?,
+            // Too short to tell of a link.
+            monitor_opcode::HCI_EVENT => Self::Link(HciEvent::read(cursor).unwrap_or(HciEvent::Other)),
             _ => Self::Unknown { opcode },
         })
     }
 
     fn read_event(cursor: &mut Cursor<'_>) -> Result<Self, Short> {
         let (cookie, code) = (cursor.u32()?, cursor.u16()?);
+        if code == code::DEVICE_CONNECTED {
+            return Ok(Self::DeviceConnected { address: RawAddress::read(cursor)? });
+        }
         if code != code::COMMAND_COMPLETE && code != code::COMMAND_STATUS {
             return Ok(Self::OtherEvent { cookie, code });
         }

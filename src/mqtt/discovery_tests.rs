@@ -316,6 +316,8 @@ fn every_event_that_is_published_was_announced() {
         EventKind::BondsLearned { peers: none() },
         EventKind::BondOrphaned(described(secure_bond(PEER, 1))),
         EventKind::BondsOrphaned { peers: none() },
+        EventKind::BondSuspect(described(secure_bond(PEER, 1))),
+        EventKind::BondRecovered(described(secure_bond(PEER, 1))),
         EventKind::AdapterLoaded { ltk_count: 0, irk_count: 0, link_key_count: 0 },
         EventKind::AdapterHeld { reason: String::new(), advice: String::new() },
     ];
@@ -328,6 +330,8 @@ fn every_event_that_is_published_was_announced() {
             | EventKind::BondsRestored { .. }
             | EventKind::BondsLearned { .. }
             | EventKind::BondOrphaned(_)
+            | EventKind::BondSuspect(_)
+            | EventKind::BondRecovered(_)
             | EventKind::BondsOrphaned { .. }
             | EventKind::AdapterLoaded { .. }
             | EventKind::AdapterHeld { .. } => {}

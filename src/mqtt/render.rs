@@ -71,6 +71,7 @@ pub(super) fn bond(description: &BondDescription) -> BondDto {
         loaded: description.loaded,
         durable: description.durable,
         health: description.health,
+        evidence: &description.evidence,
     };
     BondDto::of(&description.bond, facts)
 }
@@ -83,6 +84,8 @@ pub(super) fn adapter_event(event: &AdapterEvent, seq: u64) -> AdapterEventDto {
     let (peer, shown) = match &event.kind {
         EventKind::BondAdded(description)
         | EventKind::BondUpdated(description)
+        | EventKind::BondSuspect(description)
+        | EventKind::BondRecovered(description)
         | EventKind::BondOrphaned(description) => {
             let peer = description.bond.peer;
             (Some((peer, description.bond.is_bredr_only())), Some(bond(description)))
@@ -111,6 +114,8 @@ fn event_data(kind: &EventKind) -> EventDataDto {
     match kind {
         EventKind::BondAdded(_)
         | EventKind::BondUpdated(_)
+        | EventKind::BondSuspect(_)
+        | EventKind::BondRecovered(_)
         | EventKind::BondOrphaned(_)
         | EventKind::BondRemoved { .. } => EventDataDto::None {},
         EventKind::BondsRestored { added, replaced, lost, adopted } => {

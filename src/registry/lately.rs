@@ -41,8 +41,8 @@ impl Lately {
                     drop_peer(earlier, *address);
                 }
             }
-            // Nothing of ours is loaded before the adapter is attached.
-            Activity::OwnLoadEnded { .. } => {}
+            // Nothing of ours is loaded before the adapter is attached, and a link that came before it says little.
+            Activity::OwnLoadEnded { .. } | Activity::Evidence { .. } => {}
         }
     }
 

@@ -14,6 +14,7 @@
 //! damage: decoding must never panic, and must never take for a bond what did not pass its check.
 
 mod details;
+mod health;
 mod undo;
 
 use zeroize::Zeroizing;
@@ -223,6 +224,8 @@ mod tag {
     pub const LOADED_AT: u8 = 37;
     pub const LOCAL_IDENTITY: u8 = 38;
     pub const UNDO: u8 = 39;
+    /// As many as there are bonds with evidence.
+    pub const HEALTH: u8 = 40;
 
     pub const SEAL: u8 = 48;
 }
@@ -320,6 +323,9 @@ impl Writer {
         self.opaque(&record.opaque);
         if let Some(point) = &record.undo {
             self.undo_point(point);
+        }
+        for (peer, track) in &record.health {
+            self.track(*peer, track);
         }
     }
 
@@ -458,6 +464,10 @@ fn adapter_record(fields: &[u8]) -> Result<AdapterRecord, RecordError> {
             tag::INODE => load.appearance.inode = number(octets).ok_or(bad)?,
             tag::LOADED_GENERATION => load.generation = number(octets).ok_or(bad)?,
             tag::LOADED_AT => load.at = UnixMillis(number(octets).ok_or(bad)?),
+            tag::HEALTH => {
+                let (peer, track) = health::read(octets).ok_or(bad)?;
+                record.health.insert(peer, track);
+            }
             tag::UNDO => record.undo = Some(undo::read(octets).ok_or(bad)?),
             _ => details::adapter_field(&mut record, tag, octets).ok_or(bad)?,
         }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::links::Links;
 use crate::adapter::messages::{Activity, Neighbourhood, Observed};
 use crate::bond::address::ADDRESS_OCTETS;
 use crate::mgmt::monitor::{ControlSocket, Cookie};
@@ -37,18 +38,20 @@ pub struct WatchMachine {
     unanswered: BTreeMap<(Cookie, u16, u16), Pending>,
     loaders: BTreeMap<u16, BTreeSet<String>>,
     addresses: BTreeMap<u16, [u8; ADDRESS_OCTETS]>,
+    links: Links,
     observed: Vec<Observed>,
 }
 
 impl WatchMachine {
     /// `own_name`: the thread name under which our own sockets are opened.
-    pub const fn new(own_name: &'static str) -> Self {
+    pub fn new(own_name: &'static str) -> Self {
         Self {
             own_name,
             sockets: BTreeMap::new(),
             unanswered: BTreeMap::new(),
             loaders: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            links: Links::default(),
             observed: Vec::new(),
         }
     }
@@ -76,6 +79,16 @@ impl WatchMachine {
                 self.name(index, address);
                 false
             }
+            MonitorRecord::Link(event) => {
+                if let Some((peer, evidence)) = self.links.event(index, event) {
+                    self.observe(index, Activity::Evidence { peer, evidence });
+                }
+                false
+            }
+            MonitorRecord::DeviceConnected { address } => {
+                self.links.named(index, address);
+                false
+            }
             MonitorRecord::Command { cookie, opcode, command } => {
                 self.command(cookie, index, opcode, command);
                 false
@@ -96,6 +109,7 @@ impl WatchMachine {
     fn reset(&mut self, index: u16) -> bool {
         self.unanswered.retain(|(_, about, _), _| *about != index);
         self.addresses.remove(&index);
+        self.links.reset(index);
         self.observe(index, Activity::Reset);
         self.loaders.remove(&index).is_some()
     }
@@ -165,6 +179,7 @@ impl WatchMachine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mgmt::hci::HciEvent;
 
     const OWN: &str = "bondkeeper";
 
@@ -259,6 +274,9 @@ mod tests {
             }
             Activity::OwnLoadEnded { kind, taken } => format!("{} own {kind:?} {taken}", observed.index),
             Activity::Unpaired { address } => format!("{} unpaired {address}", observed.index),
+            Activity::Evidence { peer, evidence } => {
+                format!("{} {} of {peer}", observed.index, evidence.as_str())
+            }
         };
         machine.take_observed().into_iter().map(words).collect()
     }
@@ -296,6 +314,21 @@ mod tests {
         ]);
         let of = |last| format!("0 Ltks of a, at Some([{last}, 2, 3, 4, 5, 6])");
         assert_eq!(told, ["0 reset".to_owned(), of(1), "0 reset".into(), "0 reset".into(), of(9)]);
+    }
+
+    #[test]
+    fn what_becomes_of_a_link_is_told_under_its_peers_identity() {
+        let frame = |record| MonitorFrame { index: 0, record };
+        let private = RawAddress { octets: [1, 2, 3, 4, 5, 0x47], kind: RawAddress::LE_RANDOM };
+        let address = RawAddress { octets: [1, 0, 0, 0xEE, 0xFF, 0xC0], kind: RawAddress::LE_PUBLIC };
+        let told = told([
+            frame(MonitorRecord::Link(HciEvent::Connected { handle: 3, address: private })),
+            frame(MonitorRecord::DeviceConnected { address }),
+            frame(MonitorRecord::Link(HciEvent::Encrypted { handle: 3 })),
+            frame(MonitorRecord::Link(HciEvent::Disconnected { handle: 3, mic_failure: true })),
+            frame(MonitorRecord::Link(HciEvent::Encrypted { handle: 3 })),
+        ]);
+        assert_eq!(told, ["0 encrypted of C0:FF:EE:00:00:01", "0 key_mismatch of C0:FF:EE:00:00:01"]);
     }
 
     #[test]

@@ -3,4 +3,5 @@
 //! Tells the registry, which tells the adapters. Started by `app`.
 
 pub mod actor;
+pub mod links;
 pub mod machine;

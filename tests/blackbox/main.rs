@@ -14,6 +14,7 @@ mod contract;
 mod copies;
 mod discovery;
 mod habluetooth;
+mod health;
 mod interop;
 mod kernel_faults;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]

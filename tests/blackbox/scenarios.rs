@@ -16,6 +16,11 @@ pub use super::coexistence::{
     what_bluetoothd_removes_stays_removed_and_what_we_forget_costs_it_nothing,
 };
 pub use super::habluetooth::habluetooth_reads_our_list_and_its_own_output_is_read_back_equal;
+pub use super::health::{
+    a_peer_that_is_merely_away_stays_ok,
+    a_peer_that_lost_its_keys_turns_suspect_then_stale_and_ok_after_a_new_pairing,
+    so_does_a_peer_with_a_private_address,
+};
 use super::scene::{HUB, Scene};
 pub use super::secrets::{
     every_file_of_ours_is_readable_by_its_owner_only, no_key_stands_in_any_log_topic_or_foreign_file,
@@ -56,6 +61,9 @@ macro_rules! shared_scenarios {
             what_bluetoothd_removes_stays_removed_and_what_we_forget_costs_it_nothing
             a_manager_that_lost_its_bonds_is_reported_and_adopting_brings_them_back
             a_load_of_another_process_is_answered_with_the_union
+            a_peer_that_lost_its_keys_turns_suspect_then_stale_and_ok_after_a_new_pairing
+            so_does_a_peer_with_a_private_address
+            a_peer_that_is_merely_away_stays_ok
             a_restore_that_made_things_worse_is_undone_in_one_command
             a_forgotten_bond_is_brought_back_and_a_later_pairing_stays
             a_load_that_would_wipe_what_nobody_saw_is_a_hazard_of_the_plan

@@ -10,6 +10,8 @@ mod broker;
 mod coexistence;
 #[path = "../blackbox/habluetooth.rs"]
 mod habluetooth;
+#[path = "../blackbox/health.rs"]
+mod health;
 #[path = "homeassistant.rs"]
 mod homeassistant;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
@@ -100,6 +102,33 @@ fn without_net_raw_the_service_captures_and_holds_and_says_what_it_cannot_see() 
     scene.world.add_peer(&lock);
     assert!(scene.world.pair("hub", "lock", world::PairOptions::default()));
     scene.wait_bonds(scene::HUB, &[lock.address]);
+}
+
+/// What the filters of the real kernel let through while a controller reports 500 advertisements a second and somebody
+/// scans: nothing of it, so nobody is woken.
+#[test]
+fn advertisements_wake_nobody() {
+    let mut scene = Scene::new(|_| Box::new(KernelWorld::new()));
+    scene.start();
+    scene.plug_hub();
+    let received = |scene: &Scene<KernelWorld>| {
+        let health = scene.ask("health_check", serde_json::json!({}));
+        health["received_frames"].as_u64().expect("a counter")
+    };
+    scene.world.request("set_powered", serde_json::json!({ "adapter": "hub", "on": true }));
+    let before = received(&scene);
+    assert!(before > 0, "nothing was counted");
+    let flood = serde_json::json!({ "adapter": "hub", "count": 5_000, "rate": 500 });
+    let seen = scene.world.request("flood", flood)["seen"].as_u64().unwrap();
+    assert!(seen >= 5_000, "the kernel has shown {seen} advertisements");
+    // A bond that is made afterwards shows that whatever was to be read was read.
+    let lock = world::PeerSpec::public("lock", "C0:FF:EE:00:00:99");
+    scene.world.add_peer(&lock);
+    assert!(scene.world.pair("hub", "lock", world::PairOptions::default()));
+    scene.wait_bonds(scene::HUB, &[lock.address]);
+    let through = received(&scene) - before;
+    assert!(through < 100, "{through} frames came through beside {seen} advertisements");
+    println!("{through} frames came through beside {seen} advertisements");
 }
 
 /// A real full filesystem: nothing is announced, the alarm is raised, and all is made good by itself once there is

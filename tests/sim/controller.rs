@@ -43,6 +43,8 @@ impl Hardware {
 #[derive(Debug, Clone)]
 pub(super) struct Link {
     pub peer: String,
+    /// The controller's own name for it.
+    pub handle: u16,
 }
 
 #[derive(Debug)]

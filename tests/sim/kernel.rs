@@ -59,6 +59,8 @@ pub(super) struct Kernel {
     pub sockets: BTreeMap<u32, Socket>,
     monitors: BTreeMap<u32, Arc<Conn>>,
     next_cookie: u32,
+    /// Of the next link, at whatever controller.
+    pub(super) next_handle: u16,
     /// Newest first, as the kernel lists them.
     pub controllers: Vec<Controller>,
     pub peers: BTreeMap<String, Peer>,
@@ -110,6 +112,7 @@ impl Kernel {
             sockets: BTreeMap::new(),
             monitors: BTreeMap::new(),
             next_cookie: 1,
+            next_handle: 0x40,
             controllers: Vec::new(),
             peers: BTreeMap::new(),
             keys: BTreeSet::new(),

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | 0 new index | type u8, bus u8, bdaddr 6, name 8 |
 //! | 1 deleted index, 8 opened, 9 closed | none |
+//! | 3 HCI event | event u8, length u8, parameters |
 //! | 10 index info | bdaddr 6, manufacturer u16 |
 //! | 12 note | text, NUL |
 //! | 14 control open | cookie u32, format u16, version u8, revision u16, flags u32, name length u8 (16), name |
@@ -13,7 +14,7 @@
 //! | 17 control event | cookie u32, event u16, parameters |
 
 use super::controller::Controller;
-use super::wire::{NO_INDEX, frame};
+use super::wire::{Address, LE_RANDOM, NO_INDEX, frame, reason};
 
 pub mod record {
     pub const NEW_INDEX: u16 = 0;
@@ -52,6 +53,36 @@ pub(super) fn deleted_index(index: u16) -> Vec<u8> {
 /// An LE Advertising Report on its way from a controller.
 pub(super) fn advertisement(index: u16) -> Vec<u8> {
     frame(record::HCI_EVENT, index, &[0x3E, 4, 0x02, 1, 0, 0])
+}
+
+/// LE Connection Complete: the address is the one on the air.
+pub(super) fn le_connection(index: u16, handle: u16, peer: Address) -> Vec<u8> {
+    let kind = u8::from(peer.kind == LE_RANDOM);
+    let link = [0x01, 0, handle.to_le_bytes()[0], handle.to_le_bytes()[1], 0, kind];
+    let timing = [0x18, 0, 0, 0, 0xF4, 1, 0];
+    hci_event(index, 0x3E, &[&link[..], &peer.octets, &timing].concat())
+}
+
+/// Encryption Change: it is on.
+pub(super) fn encryption(index: u16, handle: u16) -> Vec<u8> {
+    hci_event(index, 0x08, &[&[0][..], &handle.to_le_bytes(), &[1]].concat())
+}
+
+/// Disconnection Complete, for what the management protocol will call this reason.
+pub(super) fn disconnection(index: u16, handle: u16, mgmt_reason: u8) -> Vec<u8> {
+    let hci_reason = match mgmt_reason {
+        // A wrong key: the first encrypted packet does not pass its check.
+        reason::UNKNOWN => 0x3D,
+        reason::AUTHENTICATION_FAILURE => 0x05,
+        reason::LOCAL_HOST => 0x16,
+        _ => 0x13,
+    };
+    hci_event(index, 0x05, &[&[0][..], &handle.to_le_bytes(), &[hci_reason]].concat())
+}
+
+fn hci_event(index: u16, event: u8, parameters: &[u8]) -> Vec<u8> {
+    let head = [event, u8::try_from(parameters.len()).expect("an HCI event is short")];
+    frame(record::HCI_EVENT, index, &[&head, parameters].concat())
 }
 
 /// The two records of a controller that is powered on.

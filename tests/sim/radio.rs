@@ -3,6 +3,7 @@
 
 use super::controller::Link;
 use super::kernel::{Audience, Kernel};
+use super::monitor;
 use super::peer::{Peer, PeerBond};
 use super::records::{
     Irk, Key, LEGACY_UNAUTHENTICATED, LinkKey, Ltk, P256_AUTHENTICATED, P256_DEBUG, P256_UNAUTHENTICATED,
@@ -86,8 +87,14 @@ impl Kernel {
 
     fn link_up(&mut self, index: u16, peer: &str) -> Address {
         let known_as = self.known_as(index, self.peer(peer));
-        let Some(controller) = self.controller_mut(index) else { return known_as };
-        if controller.links.insert(known_as, Link { peer: peer.to_owned() }).is_none() {
+        let Some(controller) = self.controller(index) else { return known_as };
+        if !controller.links.contains_key(&known_as) {
+            let handle = self.next_handle;
+            self.next_handle += 1;
+            let on_air = self.peer(peer).on_air();
+            self.show(&monitor::le_connection(index, handle, on_air));
+            let Some(controller) = self.controller_mut(index) else { return known_as };
+            controller.links.insert(known_as, Link { peer: peer.to_owned(), handle });
             let name = peer.as_bytes().iter().take(20).copied().collect::<Vec<u8>>();
             let advertised = [&[name.len() as u8 + 1, 0x09], &name[..]].concat();
             let mut parameters = known_as.write().to_vec();
@@ -103,6 +110,7 @@ impl Kernel {
     pub fn link_down(&mut self, index: u16, address: Address, reason: u8) -> bool {
         let Some(controller) = self.controller_mut(index) else { return false };
         let Some(link) = controller.links.remove(&address) else { return false };
+        self.show(&monitor::disconnection(index, link.handle, reason));
         self.tell(
             Audience::Trusted,
             ev::DEVICE_DISCONNECTED,
@@ -167,7 +175,15 @@ impl Kernel {
             self.link_down(index, identity, reason::UNKNOWN);
             return Outcome::WrongKey;
         }
+        self.encrypted(index, identity);
         Outcome::Encrypted
+    }
+
+    fn encrypted(&mut self, index: u16, address: Address) {
+        let link = self.controller(index).and_then(|controller| controller.links.get(&address));
+        if let Some(handle) = link.map(|link| link.handle) {
+            self.show(&monitor::encryption(index, handle));
+        }
     }
 
     /// Starts a pairing: asks for confirmation and, unless somebody has to give
@@ -242,6 +258,8 @@ impl Kernel {
 
     /// Both sides make and keep keys; the kernel announces its own: IRK, CSRKs, LTKs.
     fn exchange_keys(&mut self, index: u16, name: &str, on_link: Address) -> u32 {
+        // The keys are handed out on an encrypted link.
+        self.encrypted(index, on_link);
         let peer = self.peer(name);
         let (config, peer_irk) = (peer.config.clone(), peer.irk);
         let Some(controller) = self.controller(index) else { return 0 };

@@ -17,6 +17,8 @@ impl AdapterMachine {
             EventKind::BondsLearned { peers } => (Action::BondsLearned, peers.clone()),
             EventKind::BondOrphaned(description) => (Action::BondOrphaned, vec![description.bond.peer]),
             EventKind::BondsOrphaned { peers } => (Action::BondOrphaned, peers.clone()),
+            // Nothing of the bond is other than before.
+            EventKind::BondSuspect(_) | EventKind::BondRecovered(_) => return,
             EventKind::AdapterLoaded { .. } | EventKind::AdapterHeld { .. } => return,
         };
         let mut entry = Entry::new(now.wall, action, cause);

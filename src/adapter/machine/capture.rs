@@ -2,6 +2,7 @@
 
 use super::report::{Announcement, Subject};
 use super::{AdapterMachine, KernelEvent, Now, Output};
+use crate::bond::health::EvidenceKind;
 use crate::bond::{Bond, BondMetadata, CapturedKey, Change, Custody, PeerAddress, Source};
 
 /// Longest name of a peer. [CORE Vol 3 Part C 3.2.2]
@@ -34,9 +35,12 @@ impl AdapterMachine {
             KernelEvent::Skipped { reason } => self.count_skipped(reason),
             KernelEvent::Connected { peer: Some(peer), name } => self.connected(peer, name, now),
             KernelEvent::Connected { peer: None, .. } => {}
-            KernelEvent::Disconnected { peer } => {
+            KernelEvent::Disconnected { peer, key_missing } => {
                 if let (Some(peer), Some(attachment)) = (peer, &mut self.attachment) {
                     attachment.connected.remove(&peer);
+                }
+                if let Some(peer) = peer.filter(|_| key_missing) {
+                    self.evidence(peer, EvidenceKind::KeyMissing, now);
                 }
             }
             KernelEvent::Unpaired { peer, bredr } => self.unpaired(peer, bredr),
@@ -87,12 +91,16 @@ impl AdapterMachine {
         fresh.name = self.names.get(&peer).cloned();
         fresh.note(|details| details.manager = keeper);
         self.kernel_made(peer, &key, now);
+        let is_key = !matches!(key, CapturedKey::ConnectionParameters(_));
         let outcome = self.pairings.capture(&mut self.table, peer, key, fresh, now.instant, now.wall);
         match outcome {
             Ok(Change::Added | Change::Updated) => {
                 self.names.remove(&peer);
                 self.keys_watched.insert(peer);
                 self.no_orphan(peer);
+                if is_key {
+                    self.new_key_is_evidence(peer, now);
+                }
                 self.last_seen.insert(peer, now.wall);
                 self.bonds_dirty = true;
             }

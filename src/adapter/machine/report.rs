@@ -8,7 +8,7 @@ use crate::adapter::messages::{
     AdapterEvent, AdapterStateChanged, BondDescription, BondsDescription, EventKind, Sync,
 };
 use crate::bond::table::Entry;
-use crate::bond::{Custody, Health, PeerAddress, UnixMillis};
+use crate::bond::{Custody, PeerAddress, UnixMillis};
 use crate::store::messages::StoreFault;
 
 /// What an announcement is about.
@@ -16,17 +16,28 @@ use crate::store::messages::StoreFault;
 pub(super) enum Subject {
     Added(PeerAddress),
     Updated(PeerAddress),
-    Removed { peer: PeerAddress, bredr_only: bool },
-    Restored { added: Vec<PeerAddress>, replaced: Vec<PeerAddress>, lost: Vec<PeerAddress> },
+    Removed {
+        peer: PeerAddress,
+        bredr_only: bool,
+    },
+    Restored {
+        added: Vec<PeerAddress>,
+        replaced: Vec<PeerAddress>,
+        lost: Vec<PeerAddress>,
+    },
     Adopted(Vec<PeerAddress>),
     Learned(Vec<PeerAddress>),
+    /// The evidence speaks against its keys.
+    Suspect(PeerAddress),
+    /// It speaks for them again.
+    Recovered(PeerAddress),
     Orphaned(PeerAddress),
     AllOrphaned(Vec<PeerAddress>),
 }
 
 impl Subject {
     pub fn is_about(&self, peer: PeerAddress) -> bool {
-        matches!(self, Self::Added(about) | Self::Updated(about) | Self::Orphaned(about) if *about == peer)
+        matches!(self, Self::Added(about) | Self::Updated(about) | Self::Orphaned(about) | Self::Suspect(about) | Self::Recovered(about) if *about == peer)
     }
 }
 
@@ -89,7 +100,8 @@ impl AdapterMachine {
                 attachment.shadow.holds_bond(&entry.bond, attachment.dual_mode)
             }),
             durable: entry.generation <= self.persisted_generation,
-            health: Health::Unknown,
+            health: self.health_of(&entry.bond),
+            evidence: self.track_of(&entry.bond).map_or_else(Vec::new, |track| track.evidence.clone()),
         }
     }
 
@@ -142,6 +154,8 @@ impl AdapterMachine {
                 adopted,
             },
             Subject::Learned(peers) => EventKind::BondsLearned { peers },
+            Subject::Suspect(peer) => EventKind::BondSuspect(describe(peer)?),
+            Subject::Recovered(peer) => EventKind::BondRecovered(describe(peer)?),
             Subject::Orphaned(peer) => EventKind::BondOrphaned(describe(peer)?),
             Subject::AllOrphaned(peers) => EventKind::BondsOrphaned { peers },
         })
@@ -170,7 +184,7 @@ impl AdapterMachine {
             ours: self.table.len() - foreign,
             foreign,
             orphaned: self.table.bonds().filter(|bond| bond.is_orphaned()).count(),
-            suspect: 0,
+            suspect: self.bad_bond_count(),
             generation: self.table.generation(),
             persisted_generation: self.persisted_generation,
             last_persisted: self.last_persisted,

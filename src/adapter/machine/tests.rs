@@ -1,3 +1,5 @@
+#[path = "health_tests.rs"]
+mod health_tests;
 mod paired;
 #[path = "undo_tests.rs"]
 mod undo_tests;
@@ -275,6 +277,7 @@ fn a_restore_keeps_the_adapters_own_identity_where_none_is_known() {
     let identity = |seed| Some(LocalIdentity { irk: irk(seed), privacy: None });
     for seed in [7, 8] {
         rig.restore_with_identity(vec![secure_bond(LOCK, 1)], RestoreMode::Merge, None, identity(seed));
+        rig.checkpoint_taken();
         assert!(rig.machine.record().local_identity == identity(7), "the one that is known stays");
         assert_eq!(rig.records_saved, 1);
         rig.persist();

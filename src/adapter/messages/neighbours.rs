@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use actix::Message;
 
+use crate::bond::PeerAddress;
+use crate::bond::health::EvidenceKind;
 use crate::mgmt::{ForeignLoad, LoadKind, RawAddress};
 
 /// Who else is at this adapter, as the monitor channel shows it. `None`: it cannot be read.
@@ -80,4 +82,6 @@ pub enum Activity {
     OwnLoadEnded { kind: LoadKind, taken: bool },
     /// Another process has unpaired a peer.
     Unpaired { address: RawAddress },
+    /// A link spoke for or against a peer's key.
+    Evidence { peer: PeerAddress, evidence: EvidenceKind },
 }

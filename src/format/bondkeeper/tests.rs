@@ -89,6 +89,8 @@ fn full_record() -> AdapterRecord {
             after: 8,
             at: UnixMillis(7),
         }),
+        // Of this host's own memory, and in the database only.
+        health: std::collections::BTreeMap::new(),
     }
 }
 

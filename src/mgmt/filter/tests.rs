@@ -13,6 +13,10 @@ fn run(program: &[Instruction], packet: &[u8]) -> u32 {
                 let Some(pair) = packet.get(offset..offset + 2) else { return 0 };
                 accumulator = u32::from(u16::from_be_bytes([pair[0], pair[1]]));
             }
+            LOAD_OCTET => {
+                let Some(octet) = packet.get(instruction.operand as usize) else { return 0 };
+                accumulator = u32::from(*octet);
+            }
             JUMP_EQUAL if accumulator == instruction.operand => at += usize::from(instruction.jump_true),
             JUMP_EQUAL => at += usize::from(instruction.jump_false),
             RETURN => return instruction.operand,
@@ -88,6 +92,23 @@ fn the_monitor_shows_sockets_controllers_and_commands_about_keys() {
             assert_eq!(keeps(&program, &monitor_frame(17, &[reply, opcode])), expected, "{opcode:#x}");
         }
         assert!(!keeps(&program, &monitor_frame(17, &[code::NEW_LTK, opcode])), "{opcode:#x}");
+        assert!(keeps(&program, &monitor_frame(17, &[code::DEVICE_CONNECTED, opcode])), "{opcode:#x}");
+    }
+}
+
+#[test]
+fn of_a_controller_the_monitor_shows_links_and_no_advertisement() {
+    let program = monitor();
+    let event = |octets: &[u8]| [&frame(3, 0)[..], octets].concat();
+    for code in 0..=u8::MAX {
+        let wanted = [0x03, 0x05, 0x08, 0x59].contains(&code);
+        assert_eq!(keeps(&program, &event(&[code, 4, 0x77, 0, 0, 0])), wanted, "{code:#x}");
+        let le_wanted = [0x01, 0x0A, 0x29].contains(&code);
+        assert_eq!(keeps(&program, &event(&[0x3E, 4, code, 0, 0, 0])), le_wanted, "LE {code:#x}");
+    }
+    // Commands to the controller, which hold keys, and data.
+    for opcode in [2, 4, 5, 6, 7, 18] {
+        assert!(!keeps(&program, &[&frame(opcode, 0)[..], &[0x08, 4, 0, 0, 0, 1]].concat()), "{opcode}");
     }
 }
 

@@ -57,7 +57,20 @@ fn controllers_come_and_go() {
     let information = MonitorRecord::IndexInformation { address: [1, 2, 3, 4, 5, 6], manufacturer: 0x05F1 };
     assert_eq!(record(10, &[1, 2, 3, 4, 5, 6, 0xF1, 0x05]), information);
     assert_eq!(record(12, b"Linux\0"), MonitorRecord::Note("Linux".to_owned()));
-    assert_eq!(record(3, &[0x0E, 1]), MonitorRecord::Unknown { opcode: 3 });
+    assert_eq!(record(2, &[0x0E, 1]), MonitorRecord::Unknown { opcode: 2 });
+}
+
+#[test]
+fn what_a_controller_tells_of_a_link_is_read_and_the_rest_is_nothing() {
+    let encrypted = HciEvent::Encrypted { handle: 0x40 };
+    assert_eq!(record(3, &[0x08, 4, 0, 0x40, 0, 1]), MonitorRecord::Link(encrypted));
+    for other in [&[][..], &[0x08, 4, 0], &[0x0E, 4, 1, 2, 3, 4], &[0x3E, 2, 0x02, 1]] {
+        assert_eq!(record(3, other), MonitorRecord::Link(HciEvent::Other));
+    }
+    // Device Connected, as some process is told of it.
+    let told = hex::decode("010000000b00990000eeffc001000000000000").unwrap();
+    let address = RawAddress { octets: [0x99, 0, 0, 0xEE, 0xFF, 0xC0], kind: RawAddress::LE_PUBLIC };
+    assert_eq!(record(17, &told), MonitorRecord::DeviceConnected { address });
 }
 
 #[test]

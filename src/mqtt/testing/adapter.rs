@@ -15,6 +15,7 @@ use crate::api::answers::{ReportDto, ReportLineDto};
 use crate::api::bridge::FormatDto;
 use crate::api::{ApiError, Code};
 use crate::audit::messages::Record;
+use crate::bond::health::{Evidence, EvidenceKind};
 use crate::bond::plan::Hazard;
 use crate::bond::testing::{irk, legacy_ltk, material, peer, secure_bond};
 use crate::bond::{
@@ -68,6 +69,7 @@ pub(in crate::mqtt) fn described(bond: Bond) -> BondDescription {
         loaded: Some(true),
         durable: true,
         health: Health::Ok,
+        evidence: vec![Evidence { kind: EvidenceKind::Encrypted, at: UnixMillis(1_795_249_800_125) }],
     }
 }
 

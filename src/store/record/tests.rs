@@ -1,8 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::bond::health::{Evidence, EvidenceKind, Track};
 use crate::bond::testing::{irk, peer, secure_bond};
-use crate::bond::{KeySecurity, LocalIdentity, OpaqueItem, Operation, RolePreference, UndoPoint};
+use crate::bond::{
+    Fingerprint, Health, KeySecurity, LocalIdentity, OpaqueItem, Operation, RolePreference, UndoPoint,
+};
 
 const ADAPTER: [u8; 6] = [0x11, 0x71, 0xDA, 0x7D, 0x1A, 0x00];
 
@@ -190,6 +193,16 @@ fn a_record_has_the_published_layout() {
     assert_eq!(hex::encode(&bytes[..bytes.len() - 4]), golden);
 }
 
+fn tracks() -> std::collections::BTreeMap<PeerAddress, Track> {
+    let track = |evidence: usize| Track {
+        fingerprint: Fingerprint::from_octets([1, 2, 3, 4]),
+        verdict: Health::Stale,
+        failure_count: u8::MAX,
+        evidence: vec![Evidence { kind: EvidenceKind::KeyMissing, at: UnixMillis(u64::MAX) }; evidence],
+    };
+    [(peer("C0:FF:EE:00:00:01"), track(4)), (peer("C0:FF:EE:00:00:02"), track(0))].into()
+}
+
 #[test]
 fn adapters_seals_removals_and_headers_come_back() {
     let load = LoadRecord {
@@ -211,6 +224,7 @@ fn adapters_seals_removals_and_headers_come_back() {
             after: 8,
             at: UnixMillis(9),
         }),
+        health: tracks(),
     };
     let seal = Seal { bond_count: 1, removal_count: 2, stamps: u32::MAX };
     for (given, wanted) in [

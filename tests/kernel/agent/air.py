@@ -1,6 +1,7 @@
 """The simulated air: the kernel's controllers and the peers that they can hear. Everything of
 bumble's runs on one event loop in a thread of its own; the methods here may be called from others."""
 import asyncio
+import struct
 import threading
 
 from bumble.link import LocalLink
@@ -52,6 +53,18 @@ class Air:
             peer.controller.drop_links(CONNECTION_TIMEOUT)
             self._link.remove_controller(peer.controller)
         self._call(gone)
+
+    def flood(self, plug, count, rate):
+        """The controller reports so many advertisements of ever new devices, so many a second."""
+        async def flooded():
+            burst = 10
+            for number in range(count):
+                address = struct.pack("<I", number) + b"\x00\xc0"
+                report = b"\x02\x01\x00\x01" + address + b"\x03\x02\x01\x06\xc4"
+                plug.on_packet(b"\x04\x3e" + bytes([len(report)]) + report)
+                if number % burst == burst - 1:
+                    await asyncio.sleep(burst / rate)
+        asyncio.run_coroutine_threadsafe(flooded(), self._loop).result(LIMIT + 4 * count / rate)
 
     def rotate(self, peer):
         self._run(peer.rotate())

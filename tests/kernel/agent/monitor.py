@@ -87,6 +87,7 @@ class Monitor(threading.Thread):
         super().__init__(daemon=True, name="monitor")
         self.records = History()
         self._fences = 0
+        self.advertisements = 0                 # reports seen, and not kept
         self._sock = hci_socket(CHANNEL_MONITOR)
         self.start()
 
@@ -100,6 +101,7 @@ class Monitor(threading.Thread):
             data = packet[6:]
             if kind not in KEPT or (kind == HCI_EVENT and data[0] == LE_META
                                     and data[2] in LE_ADVERTISING_REPORT):
+                self.advertisements += kind == HCI_EVENT
                 continue
             if kind == CONTROL_OPEN:            # cookie, format, version, flags, name length, name
                 name = data[14:14 + data[13]].split(b"\0")[0].decode(errors="replace")

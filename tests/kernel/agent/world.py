@@ -118,6 +118,20 @@ class World:
         if self.events.wait(lambda e: e.code == code and e.index == index, mark, limit) is None:
             raise TimeoutError(f"no {what} for index {index} in {limit} s")
 
+    def flood(self, adapter, count, rate=500):
+        """While somebody scans, as many advertisements a second as on a busy street: {seen}, how many the monitor
+        channel has shown to whoever has no filter."""
+        here = self._adapter(adapter)
+        self._power_on(here.index)
+        le = bytes([6])
+        before = self.monitor.advertisements
+        self.client.ok(mgmt.START_DISCOVERY, le, here.index)
+        self.air.flood(here.plug, count, rate)
+        # It may have ended by itself, as it does after ten seconds.
+        self.client.command(mgmt.STOP_DISCOVERY, le, here.index)
+        self._now()
+        return {"seen": self.monitor.advertisements - before}
+
     # ---- peers
 
     def _peer(self, name):
@@ -385,7 +399,8 @@ class World:
 
 # What a request may name.
 OPERATIONS = (
-    "plug", "unplug", "index", "set_powered", "power_off", "add_peer", "remove_peer", "reset_peer",
+    "plug", "unplug", "index", "set_powered", "power_off", "flood", "add_peer", "remove_peer",
+    "reset_peer",
     "pair", "connect", "disconnect_reason", "unpair", "tables", "wait_table", "key_octets",
     "foreign_load_ltks", "loads", "ltk_load_count", "monitor_mark", "monitor_labels",
     "start_bluetoothd", "wait_bluetoothd", "stop_bluetoothd", "teach_bluetoothd", "wipe_bluetoothd",
