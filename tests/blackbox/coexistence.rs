@@ -80,12 +80,21 @@ fn restart_bluetoothd(scene: &mut Scene) {
 fn beside_bluetoothd(scene: &mut Scene) -> Vec<PeerSpec> {
     started_late(scene);
     gate(scene, "hold");
+    let since = scene.observer.mark();
     restart_bluetoothd(scene);
     let mut all = THEIRS.to_vec();
     all.push(OURS);
     scene.wait_bonds(HUB, &addresses(&all));
     kernel_comes_to_hold(scene, &all);
     gate(scene, "merge");
+    // What is not announced yet goes without a word when its manager removes it.
+    scene.observer.wait_for("what was learned to be announced", |heard, _, _| {
+        let is_told = |peer: &str| {
+            let of_peer = |json: Value| json["event_type"] == "bond_added" && json["peer"] == peer;
+            heard[since..].iter().any(|heard| of_peer(heard.json()))
+        };
+        addresses(&THEIRS).into_iter().all(is_told).then_some(())
+    });
     all
 }
 

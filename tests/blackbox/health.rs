@@ -46,6 +46,11 @@ fn connect_until(scene: &mut Scene, peer: &PeerSpec, verdict: &str) -> Value {
 
 /// Also a peer with a private address: it is named by its identity.
 fn lost_and_found(scene: &mut Scene, spec: &PeerSpec) {
+    if !scene.world.survives_lost_keys() {
+        return eprintln!(
+            "this kernel does not survive a peer that lost its keys: only others can show this"
+        );
+    }
     ready(scene, spec);
     scene.world.add_peer(&RING);
     bond(scene, spec);

@@ -99,6 +99,12 @@ pub trait World {
 
     /// Makes a peer that advertises from now on.
     fn add_peer(&mut self, spec: &PeerSpec);
+    /// A connection to a peer that has lost its key does not bring this world's kernel down. Linux 6.1 has a
+    /// bug there.
+    fn survives_lost_keys(&self) -> bool {
+        true
+    }
+
     /// The peer loses all its bonds (a factory reset).
     fn reset_peer(&mut self, peer: &str);
 
