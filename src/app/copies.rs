@@ -122,7 +122,7 @@ impl Shelf {
         let compose = |created_at| {
             let record = stored.record.portable();
             let adapter =
-                ExportAdapter { address: adapter, record: &record, table: &stored.table, peers: None };
+                ExportAdapter { address: Some(adapter), record: &record, table: &stored.table, peers: None };
             let options = ExportOptions { created_at, ..ExportOptions::default() };
             format::export(FormatId::Bondkeeper, &[adapter], &options).map_err(|error| text(&error))
         };

@@ -240,7 +240,7 @@ impl Exchanger {
 
 fn compose(order: &ExportOrder, format: FormatId) -> Result<Exported, ApiError> {
     let adapters = order.adapters.iter().map(|exported| ExportAdapter {
-        address: exported.adapter,
+        address: Some(exported.adapter),
         record: &exported.record,
         table: &exported.table,
         peers: None,

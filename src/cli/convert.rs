@@ -10,7 +10,7 @@ use super::report;
 use super::streams::{read_input, write_output};
 use crate::app::wall_clock;
 use crate::bond::{AdapterAddress, AdapterRecord, BondTable};
-use crate::format::{self, ExportAdapter, ExportOptions, ImportedAdapter, Parcel};
+use crate::format::{self, ExportAdapter, ExportOptions, FormatError, ImportedAdapter, Parcel};
 
 /// Read bonds in one format and write them in another. What is taken, assumed, dropped and refused is said on
 /// standard error.
@@ -35,7 +35,7 @@ pub struct ConvertArguments {
 
 /// An adapter's bonds between two formats.
 struct Carried {
-    address: AdapterAddress,
+    address: Option<AdapterAddress>,
     record: AdapterRecord,
     table: BondTable,
 }
@@ -53,6 +53,7 @@ pub fn convert(arguments: &ConvertArguments) -> Result<(), CliError> {
     let imported = parcel.import(&read.import_options(now, import)).map_err(CliError::Import)?;
     eprint!("{}", report::lines(&imported.report, "read"));
     let parts = meant(imported.adapters, read.adapter)?;
+    let without_address = parts.iter().find(|part| part.address.is_none()).map(nameless);
     let carried = parts.into_iter().map(carry).collect::<Result<Vec<_>, _>>()?;
     let adapters = carried.iter().map(|carried| ExportAdapter {
         address: carried.address,
@@ -67,7 +68,11 @@ pub fn convert(arguments: &ConvertArguments) -> Result<(), CliError> {
         options: export,
     };
     let adapters: Vec<_> = adapters.collect();
-    let exported = format::export(write.to, &adapters, &options).map_err(CliError::Export)?;
+    let exported =
+        format::export(write.to, &adapters, &options).map_err(|error| match (error, without_address) {
+            (FormatError::AdapterNeeded, Some(needed)) => needed,
+            (error, _) => CliError::Export(error),
+        })?;
     eprint!("{}", report::lines(&exported.report, "written"));
     match &arguments.output {
         Some(output) if !arguments.dry_run => write_output(output, exported.content, seal, write),
@@ -98,7 +103,6 @@ pub fn meant(
 }
 
 fn carry(adapter: ImportedAdapter) -> Result<Carried, CliError> {
-    let address = adapter.address.ok_or_else(|| nameless(&adapter))?;
     let mut table = BondTable::new();
     for bond in adapter.bonds {
         table.insert(bond)?;
@@ -109,7 +113,7 @@ fn carry(adapter: ImportedAdapter) -> Result<Carried, CliError> {
         opaque: adapter.opaque,
         ..AdapterRecord::default()
     };
-    Ok(Carried { address, record, table })
+    Ok(Carried { address: adapter.address, record, table })
 }
 
 pub fn nameless(adapter: &ImportedAdapter) -> CliError {

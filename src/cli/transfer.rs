@@ -213,7 +213,7 @@ pub fn export(arguments: &ExportArguments, settings: &Settings) -> Result<(), Cl
         return Err(CliError::NothingStored);
     }
     let adapters = stored.iter().map(|adapter| ExportAdapter {
-        address: adapter.address,
+        address: Some(adapter.address),
         record: &adapter.record,
         table: &adapter.table,
         peers: peers.as_deref(),

@@ -324,18 +324,18 @@ fn export(adapters: &[ExportAdapter<'_>], _: &ExportOptions) -> Result<Exported,
     let mut report = Report::default();
     let mut bond_count = 0;
     for adapter in adapters {
+        let address = adapter.named()?;
         report.note_adapter_losses(adapter, CODEC.word, CARRIES);
         if adapter.entries().next().is_none() && adapter.record.local_identity.is_none() {
-            let address = adapter.address;
             report.notes.push(format!("adapter {address} has neither a bond nor an IRK: it gets no folder"));
         }
         if let Some(identity) = &adapter.record.local_identity {
-            let path = format!("{}/identity", adapter.address);
+            let path = format!("{address}/identity");
             tree.insert(&path, write::write_identity(identity)).map_err(|_| FormatError::Write)?;
         }
         for (bond, _) in adapter.entries() {
             let mut peer = PeerReport::of_export(adapter.address, bond, CODEC.word, CARRIES);
-            let path = format!("{}/{}/info", adapter.address, bond.peer);
+            let path = format!("{address}/{}/info", bond.peer);
             if tree.get(&path).is_some() {
                 lose(&mut peer, &mut report);
             } else {

@@ -312,7 +312,7 @@ fn export(adapters: &[ExportAdapter<'_>], _: &ExportOptions) -> Result<Exported,
             report.peers.push(said);
         }
         report.note_adapter_losses(adapter, CODEC.word, &[]);
-        namespaces.insert(format!("{}/P", adapter.address), object(peers));
+        namespaces.insert(format!("{}/P", adapter.named()?), object(peers));
     }
     let bytes = json::write(&object(namespaces), Some(b"    "))?;
     let bond_count = report.peers.len() - report.lost_peers.len();

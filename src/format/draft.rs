@@ -79,7 +79,7 @@ impl Draft {
             adapter.unusable.push(UnusablePeer { address, stand_in: self.bond, place: place(), reason });
             return;
         }
-        if adapter.bonds.iter().any(|earlier| earlier.peer == self.bond.peer) {
+        if !adapter.settled.insert(self.bond.peer) {
             let reason = "the peer came before".to_owned();
             report.refused.push(Refused { place: place(), peer: Some(self.bond.peer), reason });
             return;

@@ -30,6 +30,8 @@ pub enum FormatError {
     /// The peers would be missing from the file and the caller did not allow that.
     #[error("{} peer(s) have no key that this format can carry and would be missing", .0.len())]
     LosesPeers(Vec<PeerAddress>),
+    #[error("this format names the adapter of the bonds, and nobody named it")]
+    AdapterNeeded,
     #[error("option {name} {reason}")]
     Option { name: String, reason: String },
     #[error("the {} format can be written and not read", .0.as_str())]

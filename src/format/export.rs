@@ -9,7 +9,8 @@ use crate::bond::{AdapterAddress, AdapterRecord, Bond, BondTable, PeerAddress, U
 /// The bonds of one adapter, to be written.
 #[derive(Clone, Copy)]
 pub struct ExportAdapter<'a> {
-    pub address: AdapterAddress,
+    /// None where nobody named it: enough for the formats that do not name it either.
+    pub address: Option<AdapterAddress>,
     pub record: &'a AdapterRecord,
     pub table: &'a BondTable,
     /// Only these peers; none = all, with the table's removals.
@@ -17,6 +18,16 @@ pub struct ExportAdapter<'a> {
 }
 
 impl<'a> ExportAdapter<'a> {
+    /// The address, for a format that names the adapter.
+    pub(super) fn named(&self) -> Result<AdapterAddress, FormatError> {
+        self.address.ok_or(FormatError::AdapterNeeded)
+    }
+
+    /// The adapter in a sentence.
+    pub(super) fn shown(&self) -> String {
+        self.address.map_or_else(|| "(not named)".to_owned(), |address| address.to_string())
+    }
+
     /// The bonds that are wanted, with the generation that last touched each.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a Bond, u64)> + use<'a> {
         let peers = self.peers;

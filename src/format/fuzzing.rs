@@ -48,7 +48,7 @@ fn try_input(format: FormatId, input: Input<'_>) {
 
 /// With each choice of the format by itself; those that do not fit the bonds are refused, which is fine.
 fn write_again(format: FormatId, adapter: &ImportedAdapter, options: &ImportOptions) {
-    let Some(address) = adapter.address.or(options.adapter) else { return };
+    let address = adapter.address.or(options.adapter);
     let bonds = adapter.bonds.iter().cloned().map(|bond| (bond, 1));
     let table = BondTable::from_stored(1, bonds, []);
     let record = AdapterRecord {

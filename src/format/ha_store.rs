@@ -146,7 +146,10 @@ fn export(adapters: &[ExportAdapter<'_>], options: &ExportOptions) -> Result<Exp
     let mut report = Report::default();
     let mut data = BTreeMap::new();
     for adapter in adapters {
-        let key = name.map_or_else(|| adapter.address.to_string(), str::to_owned);
+        let key = match name {
+            Some(name) => name.to_owned(),
+            None => adapter.named()?.to_string(),
+        };
         data.insert(key, habluetooth::write_list(adapter, CODEC.word, &mut report));
     }
     let entry_count: usize = data.values().map(Vec::len).sum();

@@ -1,6 +1,6 @@
 //! What goes into an import and what comes out of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FormatError, FormatId, FormatOptions, Refused, Report, Tree};
 use crate::bond::{AdapterAddress, Bond, LocalIdentity, Ltk, OpaqueItem, PeerAddress, UnixMillis};
@@ -64,6 +64,8 @@ pub struct ImportedAdapter {
     pub local_identity: Option<LocalIdentity>,
     pub opaque: Vec<OpaqueItem>,
     pub bonds: Vec<Bond>,
+    /// Peers that a reader has taken a bond of, so that none comes twice.
+    pub settled: BTreeSet<PeerAddress>,
     /// LTKs that stand in the file beside the one that counts for their peer and role, in the file's order.
     pub superseded: Vec<(PeerAddress, Ltk)>,
     /// Empty unless [`ImportOptions::keep_unusable`] asked for them.

@@ -50,8 +50,13 @@ impl PeerReport {
 
     /// Of a peer that is written in the format of that word, which carries these parts: all others are
     /// named as dropped.
-    pub(super) fn of_export(adapter: AdapterAddress, bond: &Bond, word: &str, carries: &[&str]) -> Self {
-        let mut report = Self::new(Some(adapter), bond.peer);
+    pub(super) fn of_export(
+        adapter: Option<AdapterAddress>,
+        bond: &Bond,
+        word: &str,
+        carries: &[&str],
+    ) -> Self {
+        let mut report = Self::new(adapter, bond.peer);
         for part in parts(bond) {
             if carries.contains(&part) {
                 report.taken.push(part);
@@ -117,7 +122,7 @@ impl Report {
             ),
         ];
         for (_, _, what) in known.into_iter().filter(|(part, known, _)| *known && !carries.contains(part)) {
-            let address = adapter.address;
+            let address = adapter.shown();
             self.notes.push(format!("the {what} {address} is not in the file: {NO_PLACE}"));
         }
     }

@@ -167,7 +167,7 @@ fn export(adapters: &[ExportAdapter<'_>], options: &ExportOptions) -> Result<Exp
     for adapter in adapters {
         report.note_adapter_losses(adapter, CODEC.word, CARRIES);
         let mut peers: Vec<PeerReport> = Vec::new();
-        write::write_adapter(&mut writer, adapter, control_set, reversed, &mut peers, &mut report.notes);
+        write::write_adapter(&mut writer, adapter, control_set, reversed, &mut peers, &mut report.notes)?;
         for peer in peers {
             if peer.taken.iter().all(|part| *part == "name") {
                 report.lost_peers.push(peer.peer);

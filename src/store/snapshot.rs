@@ -110,7 +110,8 @@ pub(super) fn encode(
     held: &Held,
     now: UnixMillis,
 ) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
-    let copy = ExportAdapter { address: adapter, record: &held.record, table: &held.table, peers: None };
+    let copy =
+        ExportAdapter { address: Some(adapter), record: &held.record, table: &held.table, peers: None };
     write(&[copy], now, Layout::Compact).map_err(io::Error::other)
 }
 

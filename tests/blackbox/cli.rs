@@ -275,6 +275,26 @@ fn a_dry_run_says_the_same_and_writes_nothing() {
 }
 
 #[test]
+fn a_format_that_names_no_adapter_is_written_without_one() {
+    let desk = Desk::new();
+    desk.write("keys.json", key_list());
+    for (format, option) in [
+        ("habluetooth", ""),
+        ("aioble", "--export-option layout=E88"),
+        ("ha-store", "--option adapter_name=hci0"),
+    ] {
+        desk.ok(&format!("convert --to {format} {option} keys.json {format}.out"));
+        let shown = desk.ok(&format!("inspect --json --reveal-keys --from {format} {format}.out"));
+        assert!(shown.contains(PEER), "{format}: {shown}");
+    }
+    for format in ["bondkeeper", "ha-store", "fuchsia", "bluez", "bumble", "windows"] {
+        let said = desk.refused(&format!("convert --to {format} keys.json nowhere"), 1);
+        assert!(said.contains("--adapter"), "{format}: {said}");
+        assert!(!desk.path("nowhere").exists());
+    }
+}
+
+#[test]
 fn what_is_refused_has_its_place_its_advice_and_its_exit_code() {
     let desk = Desk::new();
     let list = text(&key_list());

@@ -84,7 +84,7 @@ fn export(format: FormatId, imported: &Imported, options: &[(&str, &str)]) -> Ve
     let bonds = source.bonds.iter().cloned().map(|bond| (bond, 1));
     let table = BondTable::from_stored(1, bonds, []);
     let record = AdapterRecord { local_identity: source.local_identity.clone(), ..AdapterRecord::default() };
-    let adapter = ExportAdapter { address: adapter(), record: &record, table: &table, peers: None };
+    let adapter = ExportAdapter { address: Some(adapter()), record: &record, table: &table, peers: None };
     let options: FormatOptions =
         options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let options = ExportOptions { allow_loss: true, options, ..ExportOptions::default() };

@@ -120,7 +120,7 @@ fn named(name: &str) -> Tree {
     let table = BondTable::from_stored(1, [(bond, 1)], []);
     let record = AdapterRecord::default();
     let adapter =
-        ExportAdapter { address: HUB.parse().unwrap(), record: &record, table: &table, peers: None };
+        ExportAdapter { address: Some(HUB.parse().unwrap()), record: &record, table: &table, peers: None };
     let exported = format::export(FormatId::Bluez, &[adapter], &ExportOptions::default()).unwrap();
     assert!(exported.report.is_lossless());
     let Content::Tree(tree) = exported.content else { panic!("it is a folder") };

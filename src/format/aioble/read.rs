@@ -260,6 +260,9 @@ fn read_pair(
         ltks.pop();
     }
     draft.put_ltks(ltks);
+    if [&pair.ours, &pair.theirs].into_iter().flatten().any(|(_, record)| record.has_more) {
+        draft.report.drop("opaque", "octets of the record that none of its fields covers");
+    }
     let count = [&pair.theirs, &pair.ours].into_iter().flatten().map(|(_, record)| record.bond_count).max();
     if let Some(count) = count.filter(|count| *count != 0) {
         draft.keep(CODEC.word, BOND_COUNT.to_owned(), Zeroizing::new(count.to_le_bytes().to_vec()));

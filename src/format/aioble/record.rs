@@ -85,6 +85,8 @@ pub(super) struct Record {
     pub sign_counter: u32,
     pub authenticated: bool,
     pub secure_connections: bool,
+    /// The record says more than these fields: something stands in a gap, or under a key that is not present.
+    pub has_more: bool,
 }
 
 impl Drop for Record {
@@ -133,6 +135,12 @@ impl Layout {
 
     /// Takes a record apart that has this layout's length.
     pub fn read(&self, octets: &[u8]) -> Record {
+        let mut record = self.fields(octets);
+        record.has_more = *self.write(&record) != octets;
+        record
+    }
+
+    fn fields(&self, octets: &[u8]) -> Record {
         let key = |at: usize| (octets[at + 16] & 1 == 1).then(|| array(octets, at));
         let flags = octets[self.flags.0] >> self.flags.1;
         Record {
@@ -147,6 +155,7 @@ impl Layout {
             sign_counter: self.sign_counter.map_or(0, |at| u32::from_le_bytes(array(octets, at))),
             authenticated: flags & 1 == 1,
             secure_connections: flags & 2 == 2,
+            has_more: false,
         }
     }
 
@@ -214,6 +223,29 @@ mod tests {
             record.secure_connections = true;
             assert!(layout.read(&layout.write(&record)) == record, "{}", layout.name);
         }
+    }
+
+    #[test]
+    fn what_no_field_covers_is_noticed() {
+        let layout = Layout::by_name("E88").unwrap();
+        let whole = layout.write(&full());
+        assert!(!layout.read(&whole).has_more);
+        for (at, what) in [
+            (9, "the bond count is a field"),
+            (75, "a gap"),
+            (74, "a presence bit"),
+            (80, "a flag"),
+            (87, "the end"),
+        ] {
+            let mut octets = whole.clone();
+            octets[at] |= 0x80;
+            assert_eq!(layout.read(&octets).has_more, at != 9, "{what}");
+        }
+        let mut without = full();
+        without.csrk = None;
+        let mut octets = layout.write(&without);
+        octets[60] = 1;
+        assert!(layout.read(&octets).has_more, "a key that is not present");
     }
 
     #[test]

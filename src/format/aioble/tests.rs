@@ -76,7 +76,7 @@ fn the_real_files_come_back_octet_for_octet_but_for_the_order_of_entries() {
 fn the_layout_of_an_export_must_be_named() {
     let (table, record) = (round_trip::table(&[]), AdapterRecord::default());
     let adapter = format::ExportAdapter {
-        address: ADAPTER.parse().unwrap(),
+        address: Some(ADAPTER.parse().unwrap()),
         record: &record,
         table: &table,
         peers: None,

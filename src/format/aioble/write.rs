@@ -127,6 +127,7 @@ fn write_peer(
             sign_counter: csrk.map_or(0, |csrk| sign_counter(csrk, layout, said)),
             authenticated: ltk.is_some_and(|ltk| ltk.key_type.is_authenticated()),
             secure_connections: ltk.is_some_and(|ltk| ltk.key_type.is_secure_connections()),
+            has_more: false,
         }
     };
     let theirs =

@@ -381,8 +381,12 @@ fn of_two_peers_with_one_address_the_second_needs_consent() {
     public.irk.clone_from(&bond.irk);
     let table: BondTable = round_trip::table(&[bond.clone(), public.clone()]);
     let record = AdapterRecord::default();
-    let adapter =
-        ExportAdapter { address: ADAPTER.parse().unwrap(), record: &record, table: &table, peers: None };
+    let adapter = ExportAdapter {
+        address: Some(ADAPTER.parse().unwrap()),
+        record: &record,
+        table: &table,
+        peers: None,
+    };
     let error = format::export(FORMAT, &[adapter], &ExportOptions::default()).err();
     assert_eq!(error, Some(FormatError::LosesPeers(vec![bond.peer])));
 }

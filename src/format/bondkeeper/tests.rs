@@ -96,8 +96,12 @@ fn full_record() -> AdapterRecord {
 
 fn written(layout: Layout) -> String {
     let (record, table) = (full_record(), full_table());
-    let adapter =
-        ExportAdapter { address: ADAPTER.parse().unwrap(), record: &record, table: &table, peers: None };
+    let adapter = ExportAdapter {
+        address: Some(ADAPTER.parse().unwrap()),
+        record: &record,
+        table: &table,
+        peers: None,
+    };
     String::from_utf8(write(&[adapter], NOW, layout).unwrap().to_vec()).unwrap()
 }
 
@@ -175,7 +179,8 @@ fn an_export_of_some_peers_holds_them_alone_and_no_removals() {
     let (record, table) = (full_record(), full_table());
     let peers = [full_bond().peer];
     let address = ADAPTER.parse().unwrap();
-    let adapter = ExportAdapter { address, record: &record, table: &table, peers: Some(&peers) };
+    let adapter =
+        ExportAdapter { address: Some(address), record: &record, table: &table, peers: Some(&peers) };
     let options = ExportOptions { created_at: NOW, ..ExportOptions::default() };
     let exported = format::export(FormatId::Bondkeeper, &[adapter], &options).unwrap();
     let bytes = exported.document().unwrap();

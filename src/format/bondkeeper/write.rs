@@ -174,7 +174,7 @@ pub(super) fn report(adapters: &[ExportAdapter<'_>]) -> Report {
     let mut report = Report::default();
     for adapter in adapters {
         for (bond, _) in adapter.entries() {
-            let mut peer = PeerReport::new(Some(adapter.address), bond.peer);
+            let mut peer = PeerReport::new(adapter.address, bond.peer);
             peer.taken = parts(bond);
             if bond.metadata.name.as_ref().is_some_and(|name| name.len() > NAME_OCTETS_MAX) {
                 peer.drop("name", "longer than the format allows; its beginning was written");
@@ -197,7 +197,7 @@ fn adapter_dto<'a>(adapter: &ExportAdapter<'a>) -> Result<AdapterDto<'a>, Format
     let tombstones = adapter.table.tombstones().filter(|_| adapter.peers.is_none());
     let bonds = adapter.entries().map(|(bond, generation)| bond_dto(bond, generation));
     Ok(AdapterDto {
-        address: adapter.address.to_string(),
+        address: adapter.named()?.to_string(),
         address_type: "public",
         bonds: bonds.collect::<Result<_, _>>()?,
         generation: adapter.table.generation(),

@@ -120,7 +120,7 @@ fn a_form_that_cannot_hold_the_bonds_is_refused() {
     let export = |bonds: &[Bond], words: &[(&str, &str)]| {
         let (table, record) = (table(bonds), AdapterRecord::default());
         let address = ADAPTER.parse().unwrap();
-        let adapter = ExportAdapter { address, record: &record, table: &table, peers: None };
+        let adapter = ExportAdapter { address: Some(address), record: &record, table: &table, peers: None };
         let options = ExportOptions { options: round_trip::options(words), ..ExportOptions::default() };
         format::export(FormatId::Fuchsia, &[adapter], &options).err().map(|error| error.to_string())
     };

@@ -45,11 +45,12 @@ pub(super) fn export(
     let mut identifiers = Identifiers::of(adapters);
     let mut records: Vec<(u64, Json)> = Vec::new();
     for adapter in adapters {
+        let address = adapter.named()?;
         for (bond, _) in adapter.entries() {
-            let mut said = report_of(adapter.address, bond);
+            let mut said = report_of(address, bond);
             if said.taken.iter().any(|part| KEYS.contains(part)) {
-                let identifier = identifiers.identifier(adapter.address, bond, &mut said);
-                records.push((identifier, write_bond(adapter.address, bond, identifier, &mut said)));
+                let identifier = identifiers.identifier(address, bond, &mut said);
+                records.push((identifier, write_bond(address, bond, identifier, &mut said)));
             } else {
                 said.taken.clear();
                 report.lost_peers.push(bond.peer);
@@ -59,8 +60,7 @@ pub(super) fn export(
         report.note_adapter_losses(adapter, CODEC.word, &["local_irk"]);
         if adapter.record.local_identity.is_some() {
             let note = format!(
-                "the local IRK of adapter {} is not in the file: it is written by the option part=host",
-                adapter.address
+                "the local IRK of adapter {address} is not in the file: it is written by the option part=host"
             );
             report.notes.push(note);
         }
@@ -116,7 +116,7 @@ fn export_host(adapters: &[ExportAdapter<'_>], form: Option<&str>) -> Result<Exp
     let json = match (form, adapters) {
         (Some("store"), adapters) => {
             let record = |adapter: &ExportAdapter<'_>| {
-                let name = format!("{HOST_RECORD}[address (public) {}]", adapter.address);
+                let name = format!("{HOST_RECORD}[address (public) {}]", adapter.named()?);
                 Ok((name, packed(&host(adapter))?))
             };
             Json::Object(adapters.iter().map(record).collect::<Result<_, FormatError>>()?)
@@ -131,7 +131,7 @@ fn export_host(adapters: &[ExportAdapter<'_>], form: Option<&str>) -> Result<Exp
     for adapter in adapters.iter().filter(|adapter| adapter.record.local_identity.is_none()) {
         report.notes.push(format!(
             "adapter {} has no IRK of its own that is known: null is written",
-            adapter.address
+            adapter.shown()
         ));
     }
     if form != Some("store") {
@@ -142,7 +142,7 @@ fn export_host(adapters: &[ExportAdapter<'_>], form: Option<&str>) -> Result<Exp
 }
 
 fn report_of(adapter: AdapterAddress, bond: &Bond) -> PeerReport {
-    let mut said = PeerReport::of_export(adapter, bond, CODEC.word, &CARRIES);
+    let mut said = PeerReport::of_export(Some(adapter), bond, CODEC.word, &CARRIES);
     said.drop_debug_ltks(bond);
     if bond.link_key.as_ref().is_some_and(|key| key.key_type == LinkKeyType::Debug) {
         said.taken.retain(|part| *part != "link_key");

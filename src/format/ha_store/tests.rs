@@ -127,7 +127,7 @@ fn the_real_file_comes_back_octet_for_octet_but_for_the_order_of_peers() {
     let (record, first, second) =
         (AdapterRecord::default(), table(&bonds_of(&imported, 0)), table(&bonds_of(&imported, 1)));
     let of = |last: &str, table| ExportAdapter {
-        address: address(&format!("00:1A:7D:DA:71:{last}")),
+        address: Some(address(&format!("00:1A:7D:DA:71:{last}"))),
         record: &record,
         table,
         peers: None,

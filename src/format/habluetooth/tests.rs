@@ -115,7 +115,7 @@ fn table(bonds: Vec<Bond>) -> BondTable {
 fn write(table: &BondTable, allow_loss: bool) -> Result<Exported, FormatError> {
     let record = AdapterRecord::default();
     let address = "00:1A:7D:DA:71:11".parse().unwrap();
-    let adapter = ExportAdapter { address, record: &record, table, peers: None };
+    let adapter = ExportAdapter { address: Some(address), record: &record, table, peers: None };
     let options = ExportOptions { created_at: NOW, allow_loss, ..ExportOptions::default() };
     format::export(FormatId::Habluetooth, &[adapter], &options)
 }

@@ -31,7 +31,8 @@ pub(crate) fn export(
     words: &[(&str, &str)],
 ) -> Exported {
     let table = table(bonds);
-    let adapter = ExportAdapter { address: ADAPTER.parse().unwrap(), record, table: &table, peers: None };
+    let adapter =
+        ExportAdapter { address: Some(ADAPTER.parse().unwrap()), record, table: &table, peers: None };
     let options = ExportOptions { created_at: NOW, allow_loss: true, options: options(words) };
     format::export(format, &[adapter], &options).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::check::shortened;
 use super::super::report::PeerReport;
-use super::super::{ExportAdapter, FormatId};
+use super::super::{ExportAdapter, FormatError, FormatId};
 use super::read::KNOWN;
 use super::registry::{Writer, is_data, quoted};
 use super::{CARRIES, CODEC, DEVICE_PREFIX, digits, irk_octets};
@@ -54,7 +54,8 @@ pub(super) fn write_adapter(
     reversed: bool,
     reports: &mut Vec<PeerReport>,
     notes: &mut Vec<String>,
-) {
+) -> Result<(), FormatError> {
+    let address = adapter.named()?;
     let parameters = format!("HKEY_LOCAL_MACHINE\\SYSTEM\\{control_set}\\Services\\BTHPORT\\Parameters");
     let mut plans = Vec::new();
     let mut folders = BTreeSet::new();
@@ -67,7 +68,7 @@ pub(super) fn write_adapter(
         }
         reports.push(report);
     }
-    let own = format!("{parameters}\\Keys\\{}", folder(adapter.address.to_wire()));
+    let own = format!("{parameters}\\Keys\\{}", folder(address.to_wire()));
     out.key(&own);
     if let Some(identity) = &adapter.record.local_identity {
         out.binary("CentralIRK", &*irk_octets(identity.irk.key.expose(), reversed));
@@ -78,7 +79,7 @@ pub(super) fn write_adapter(
             Some(data) => out.raw(&item.name, data),
             None => notes.push(format!(
                 "a value that was kept for adapter {} is not in the file: {ODD}",
-                adapter.address
+                adapter.shown()
             )),
         }
     }
@@ -93,6 +94,7 @@ pub(super) fn write_adapter(
     for plan in &plans {
         plan.write_device(out, &parameters);
     }
+    Ok(())
 }
 
 fn folder(mut wire: [u8; 6]) -> String {
