@@ -79,7 +79,7 @@ check_unit() {
 
 if wants unit || wants blackbox || wants image || wants kernel; then
   install_missing mosquitto=mosquitto python3=python3 cc=gcc openssl=openssl dbus-daemon=dbus \
-    age=age script=bsdutils
+    age=age script=bsdutils gio=libglib2.0-bin
 fi
 if wants unit || wants blackbox || wants kernel; then
   python3 -c 'import ensurepip' 2>/dev/null || install_missing no-ensurepip=python3-venv

@@ -7,7 +7,8 @@ use std::process::Command;
 use bondkeeper::bond::{AdapterAddress, AdapterRecord, BondTable};
 use bondkeeper::format::canonical::{self, Keys};
 use bondkeeper::format::{
-    self, ExportAdapter, ExportOptions, FormatId, FormatOptions, ImportOptions, Imported, Input,
+    self, Content, ExportAdapter, ExportOptions, Exported, FormatId, FormatOptions, ImportOptions, Imported,
+    Input,
 };
 
 const ADAPTER: &str = "00:1A:7D:DA:71:11";
@@ -56,6 +57,26 @@ json.dump(saved, open(sys.argv[2], "w"))
 print(len(saved))
 "#;
 
+/// Reads a key file with GLib, the library that BlueZ reads its own with: every value, without its escapes.
+const GLIB: &str = r#"
+import ctypes, json, sys
+glib = ctypes.CDLL("libglib-2.0.so.0")
+for function in ("g_key_file_new", "g_key_file_get_groups", "g_key_file_get_keys", "g_key_file_get_string"):
+    getattr(glib, function).restype = ctypes.c_void_p
+def texts(array):
+    texts = ctypes.cast(array, ctypes.POINTER(ctypes.c_char_p))
+    count = next(at for at in range(1000) if texts[at] is None)
+    return [texts[at] for at in range(count)]
+file, no_error = ctypes.c_void_p(glib.g_key_file_new()), None
+assert glib.g_key_file_load_from_file(file, sys.argv[1].encode(), 0, no_error), "GLib refuses the file"
+groups = {}
+for group in texts(glib.g_key_file_get_groups(file, None)):
+    keys = texts(glib.g_key_file_get_keys(file, group, None, no_error))
+    value = lambda key: ctypes.cast(glib.g_key_file_get_string(file, group, key, no_error), ctypes.c_char_p).value
+    groups[group.decode()] = {key.decode(): value(key).decode() for key in keys}
+json.dump(groups, open(sys.argv[2], "w"))
+"#;
+
 fn fixture(path: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats");
     std::fs::read(root.join(path)).unwrap()
@@ -78,8 +99,12 @@ fn canonical(imported: &Imported) -> String {
     String::from_utf8(canonical::write(&imported, Keys::Revealed).unwrap().to_vec()).unwrap()
 }
 
-/// Writes the bonds of the first adapter.
+/// Writes the bonds of the first adapter as one file.
 fn export(format: FormatId, imported: &Imported, options: &[(&str, &str)]) -> Vec<u8> {
+    exported(format, imported, options).document().unwrap().to_vec()
+}
+
+fn exported(format: FormatId, imported: &Imported, options: &[(&str, &str)]) -> Exported {
     let source = &imported.adapters[0];
     let bonds = source.bonds.iter().cloned().map(|bond| (bond, 1));
     let table = BondTable::from_stored(1, bonds, []);
@@ -88,8 +113,7 @@ fn export(format: FormatId, imported: &Imported, options: &[(&str, &str)]) -> Ve
     let options: FormatOptions =
         options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let options = ExportOptions { allow_loss: true, options, ..ExportOptions::default() };
-    let exported = format::export(format, &[adapter], &options).unwrap();
-    exported.document().unwrap().to_vec()
+    format::export(format, &[adapter], &options).unwrap()
 }
 
 /// Lets the other side read `ours` and write it again; gives back what it wrote and what it said.
@@ -141,4 +165,37 @@ fn the_functions_that_a_device_reads_its_secrets_with_take_ours() {
     let (theirs, said) = through(AIOBLE, &ours, &[]);
     assert_eq!(said, "7", "a record of the peer for four, one of our own for three");
     assert_eq!(String::from_utf8(theirs).unwrap(), String::from_utf8(ours).unwrap());
+}
+
+#[test]
+fn glib_reads_every_key_file_as_we_mean_it() {
+    let names = ["plain", "  two\\n\tlines\r\n[LinkKey]\nKey=00;é \\", "\\s#;= ", "[General]", "日本 🔑"];
+    let mut bonds = import(FormatId::Bumble, &fixture("bumble/keys_all_kinds/keys.json"));
+    for (bond, name) in bonds.adapters[0].bonds.iter_mut().zip(names) {
+        bond.metadata.name = Some(name.to_owned());
+    }
+    let Content::Tree(tree) = exported(FormatId::Bluez, &bonds, &[]).content else {
+        panic!("it is a folder")
+    };
+    assert_eq!(tree.len(), names.len());
+    for (bond, name) in bonds.adapters[0].bonds.iter().zip(names) {
+        let ours = tree.get(&format!("{ADAPTER}/{}/info", bond.peer)).unwrap();
+        let (theirs, _) = through(GLIB, ours, &[]);
+        let groups: serde_json::Value = serde_json::from_slice(&theirs).unwrap();
+        assert_eq!(groups["General"]["Name"], name);
+        let keys: Vec<Vec<u8>> = groups
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(group, _)| group.ends_with("LongTermKey"))
+            .map(|(_, entries)| hex::decode(entries["Key"].as_str().unwrap()).unwrap())
+            .collect();
+        for ltk in bond.ltks() {
+            assert!(keys.iter().any(|key| key == ltk.key.expose()), "{} lost an LTK", bond.peer);
+        }
+        if let Some(irk) = &bond.irk {
+            let key = groups["IdentityResolvingKey"]["Key"].as_str().unwrap();
+            assert_eq!(hex::decode(key).unwrap(), irk.key.expose());
+        }
+    }
 }
