@@ -2,6 +2,7 @@
 //! the guest that `run-guest.sh` boots; see `tests/run.sh`.
 
 mod apparmor;
+mod bluetoothd;
 mod bluez_folder;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/broker.rs"]
