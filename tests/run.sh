@@ -116,15 +116,18 @@ fi
 if wants kernel; then
   install_missing qemu-system-x86_64=qemu-system-x86 depmod=kmod cpio=cpio xz=xz-utils zstd=zstd \
     busybox=busybox-static bluetoothd=bluez btvirt=bluez-test-tools setpriv=util-linux \
-    apparmor_parser=apparmor aa-exec=apparmor tini-static=tini
+    apparmor_parser=apparmor aa-exec=apparmor tini-static=tini mkfs.ext4=e2fsprogs
   python3 -c 'import dbus' 2>/dev/null || [ -e /usr/lib/python3/dist-packages/dbus ] || install_missing no-dbus-python=python3-dbus
   say "building for the guest"
   suite=$(build_suite kernel)
+  cut=$(build_suite cut)
   for debian in ${BONDKEEPER_TEST_SUITES:-trixie}; do
     say "the same scenarios on the Linux kernel of Debian $debian"
     tests/kernel/build-guest.sh -s "$debian" "$work/guest-$debian"
     tests/kernel/run-guest.sh -c "$work/guest-$debian" -o "$work/out-$debian" -t 2700 \
       env BONDKEEPER_TEST_PYTHON="$BONDKEEPER_TEST_PYTHON" "$suite" --test-threads=1 --color never
+    say "the power of that machine goes at random moments"
+    "$cut" "$work/guest-$debian" "$work/out-cut-$debian"
   done
 fi
 say "all stages passed: $stages"

@@ -107,7 +107,10 @@ async fn ask(connection: &Connection, owner: &str, told: &Recipient<BluetoothdSe
     let objects = answer.and_then(|answer| answer.body().deserialize::<ManagedObjects>());
     match objects {
         Ok(objects) => {
-            let adapters = paired(&plain(objects));
+            let mut adapters = paired(&plain(objects));
+            for paired in adapters.values_mut() {
+                owner.clone_into(&mut paired.instance);
+            }
             let counts: Vec<String> = adapters
                 .iter()
                 .map(|(adapter, paired)| {

@@ -70,6 +70,9 @@ pub struct AdapterRecord {
     /// Controller index when it was last seen: a hint for people, never a key.
     pub last_index: Option<u16>,
     pub last_load: Option<LoadRecord>,
+    /// The bluetoothd whose loads are all accounted for in what is taken to be in the kernel: its own name on the
+    /// bus. Another one has loaded since.
+    pub bluetoothd: Option<String>,
     /// The adapter's own identity, where it was seen or imported.
     pub local_identity: Option<LocalIdentity>,
     /// Of formats that keep something of their own beside the bonds.

@@ -49,7 +49,7 @@ pub(super) const HEADER_KEY: &[u8] = b"database header";
 pub(super) enum Content {
     Bond(Box<Bond>),
     Removal,
-    Adapter(AdapterRecord),
+    Adapter(Box<AdapterRecord>),
     Seal(Seal),
     /// Written when a database is made: one without it has lost its beginning.
     Header,
@@ -172,7 +172,7 @@ pub(super) fn decode(
     let content = match head[1] {
         1 => Content::Bond(Box::new(bond(peer_of_key(key).ok_or(RecordError::Adapter)?, fields)?)),
         2 => Content::Removal,
-        3 => Content::Adapter(adapter_record(fields)?),
+        3 => Content::Adapter(Box::new(adapter_record(fields)?)),
         4 => Content::Seal(seal(fields)?),
         5 => Content::Header,
         other => return Err(RecordError::Kind(other)),
@@ -226,6 +226,7 @@ mod tag {
     pub const UNDO: u8 = 39;
     /// As many as there are bonds with evidence.
     pub const HEALTH: u8 = 40;
+    pub const BLUETOOTHD: u8 = 42;
 
     pub const SEAL: u8 = 48;
 }
@@ -316,6 +317,9 @@ impl Writer {
             self.number(tag::INODE, load.appearance.inode);
             self.number(tag::LOADED_GENERATION, load.generation);
             self.number(tag::LOADED_AT, load.at.0);
+        }
+        if let Some(instance) = &record.bluetoothd {
+            self.text(tag::BLUETOOTHD, instance);
         }
         if let Some(identity) = &record.local_identity {
             self.local_identity(identity);
@@ -464,6 +468,7 @@ fn adapter_record(fields: &[u8]) -> Result<AdapterRecord, RecordError> {
             tag::INODE => load.appearance.inode = number(octets).ok_or(bad)?,
             tag::LOADED_GENERATION => load.generation = number(octets).ok_or(bad)?,
             tag::LOADED_AT => load.at = UnixMillis(number(octets).ok_or(bad)?),
+            tag::BLUETOOTHD => record.bluetoothd = Some(text(octets).ok_or(bad)?.to_owned()),
             tag::HEALTH => {
                 let (peer, track) = health::read(octets).ok_or(bad)?;
                 record.health.insert(peer, track);

@@ -374,7 +374,7 @@ fn read_meta(contents: &mut Contents, key: &[u8], bytes: &[u8]) {
     // A record whose tree is missing makes an adapter that is not intact.
     let found = contents.adapters.entry(adapter).or_default();
     match decode(Some(adapter), key, bytes).map(|record| record.content) {
-        Ok(Content::Adapter(record)) => found.record = Some(record),
+        Ok(Content::Adapter(record)) => found.record = Some(*record),
         Ok(_) => found.lost.push("its own record".to_owned()),
         Err(error) => found.lost.push(format!("its own record: {error}")),
     }

@@ -125,7 +125,7 @@ quietly "index the modules of $image" depmod -b "$tree" "$release"
 # drbg comes before ecdh_generic: on 6.1 the latter's self-test fails without a random number
 # generator, and then LE Secure Connections is dead. Modules that a kernel has built in, or does
 # not have, are skipped.
-modules="virtio_pci 9pnet_virtio 9p overlay virtio_rng
+modules="virtio_pci 9pnet_virtio 9p overlay virtio_rng virtio_blk crc32c_generic ext4
     sha512_generic sha256_generic hmac jitterentropy_rng ctr drbg ecdh_generic
     bluetooth hci_vhci rfcomm bnep hidp uhid algif_hash algif_skcipher cmac ccm ecb aesni-intel"
 initramfs=$work/initramfs

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run-guest.sh -c CACHE [-o OUT] [-t SECONDS] [-m MIB] [-p SMP] COMMAND [ARG...]
+# run-guest.sh -c CACHE [-o OUT] [-t SECONDS] [-m MIB] [-p SMP] [-d DISK] COMMAND [ARG...]
 #
 # Boots what build-guest.sh made under QEMU (emulated, no KVM needed), runs COMMAND there as
 # root, streams the guest's console and exits with COMMAND's status.
@@ -9,21 +9,23 @@
 # The guest's / is this machine's /: read-only, with a tmpfs on top, so COMMAND and whatever it
 # needs are at the same paths, and nothing it does is seen here. COMMAND runs in the current
 # directory. The one way out is OUT, shared read-write at /vmout in the guest; what is left there:
-#   console.log  dmesg.txt  status
+#   console.log  dmesg.txt  status  qemu.pid
+# DISK, a raw image, is the guest's /dev/vda. Its cache is written back: what the guest has not flushed is not on it.
 # OUT/env, if there is one, is sourced in the guest. There is no network but loopback.
 # GUEST_CMDLINE adds to the kernel's command line. BONDKEEPER_GUEST=1 is set in the guest.
 set -euo pipefail
 
 usage() { sed -n '2s/^# /usage: /p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
-cache= out= limit=300 memory=1024 processors=2
-while getopts c:o:t:m:p: option; do
+cache= out= limit=300 memory=1024 processors=2 disk=()
+while getopts c:o:t:m:p:d: option; do
     case $option in
         c) cache=$OPTARG ;;
         o) out=$OPTARG ;;
         t) limit=$OPTARG ;;
         m) memory=$OPTARG ;;
         p) processors=$OPTARG ;;
+        d) disk=(-drive "file=$OPTARG,if=virtio,format=raw,cache=writeback") ;;
         *) usage ;;
     esac
 done
@@ -41,7 +43,7 @@ trap 'exit 130' INT TERM
 [ -n "$out" ] || { scratch=$(mktemp -d); out=$scratch; }
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-rm -f "$out/status" "$out/dmesg.txt"
+rm -f "$out/status" "$out/dmesg.txt" "$out/qemu.pid"
 
 # Through a file, so that spaces and quotes survive.
 { printf 'cd %q && exec' "$PWD"; printf ' %q' "$@"; echo; } >"$out/.command"
@@ -53,6 +55,7 @@ console=$!
 timeout -k 5 "$limit" qemu-system-x86_64 \
     -accel tcg,thread=multi -machine pc -cpu max -m "$memory" -smp "$processors" \
     -display none -monitor none -serial stdio -no-reboot -nic none -device virtio-rng-pci \
+    -pidfile "$out/qemu.pid" "${disk[@]}" \
     -kernel "$cache/vmlinuz" -initrd "$cache/initrd.gz" -append "$cmdline ${GUEST_CMDLINE:-}" \
     -virtfs local,path=/,mount_tag=hostroot,security_model=none,readonly=on,multidevs=remap \
     -virtfs "local,path=$out,mount_tag=vmout,security_model=none,multidevs=remap" \

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AdapterMachine, Now};
+use super::{AdapterMachine, Now, Output};
 use crate::adapter::messages::PairedPeers;
 use crate::adapter::records::{LoadItem, Records};
 use crate::bond::PeerAddress;
@@ -34,13 +34,23 @@ impl AdapterMachine {
         let keepers: BTreeSet<String> = missed.iter().flat_map(|kind| attachment.keepers_of(*kind)).collect();
         // Of another manager it knows nothing.
         if !keepers.iter().eq([BLUETOOTHD]) {
-            return;
+            return self.note_bluetoothd();
         }
         let known: Vec<_> = paired.peers.keys().filter_map(|peer| self.table.get(*peer)).collect();
         if paired.unreadable_count > 0 || known.len() < paired.peers.len() {
             return;
         }
+        // The table may be one that was inherited. Another bluetoothd than the one that was there then has loaded its
+        // own lists in place of it.
+        let is_another = self.record.bluetoothd.as_ref() != Some(&paired.instance);
         for kind in missed {
+            for bond in self.table.bonds().filter(|_| is_another) {
+                for (of, place, item) in LoadItem::of_bond(bond, attachment.dual_mode) {
+                    if of == kind && attachment.shadow.holds(kind, place, &item) == Some(true) {
+                        attachment.shadow.doubt(kind, place);
+                    }
+                }
+            }
             let of_bonds = known.iter().flat_map(|bond| LoadItem::of_bond(bond, attachment.dual_mode));
             let records: Records =
                 of_bonds.filter(|(of, _, _)| *of == kind).map(|(_, place, item)| (place, item)).collect();
@@ -52,6 +62,17 @@ impl AdapterMachine {
         }
         self.bonds_dirty = true;
         self.check_all_lists();
+        self.note_bluetoothd();
+    }
+
+    /// Remembers which bluetoothd it is whose loads are accounted for, once they all are.
+    fn note_bluetoothd(&mut self) {
+        let (Some(paired), Some(attachment)) = (&self.paired, &self.attachment) else { return };
+        let complete = LoadKind::ALL.into_iter().all(|kind| attachment.shadow.is_complete(kind));
+        if complete && self.record.bluetoothd.as_ref() != Some(&paired.instance) {
+            self.record.bluetoothd = Some(paired.instance.clone());
+            self.outputs.push_back(Output::SaveRecord(self.record.clone()));
+        }
     }
 
     /// A name that the peer gave itself is taken where none is known.

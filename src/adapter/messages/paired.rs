@@ -17,6 +17,8 @@ pub struct BluetoothdSeen {
 /// The peers that bluetoothd calls paired on one adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PairedPeers {
+    /// Which bluetoothd says so: its own name on the bus, which no other ever has while the bus lives.
+    pub instance: String,
     /// With the names that they gave themselves.
     pub peers: BTreeMap<PeerAddress, Option<String>>,
     /// Paired under an address that is no identity: not to be compared with our bonds.

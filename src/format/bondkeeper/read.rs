@@ -295,6 +295,8 @@ fn record(fields: &Fields<'_>) -> Result<AdapterRecord, Bad> {
         local_identity: fields.optional("local_identity", details::local_identity)?,
         opaque: fields.optional("opaque", details::opaque)?.unwrap_or_default(),
         undo: fields.optional("undo", undo_point)?,
+        // The database alone keeps these.
+        bluetoothd: None,
         health: std::collections::BTreeMap::new(),
     })
 }

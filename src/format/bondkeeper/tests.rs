@@ -79,6 +79,7 @@ fn full_record() -> AdapterRecord {
         mode: Some(Mode::Own),
         name: Some("hub".to_owned()),
         last_index: Some(1),
+        bluetoothd: None,
         last_load: Some(LoadRecord { appearance, generation: 4, at: UnixMillis(5) }),
         local_identity: Some(LocalIdentity { irk: irk(9), privacy: None }),
         opaque: vec![item("aioble", "type 0")],

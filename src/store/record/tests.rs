@@ -215,6 +215,7 @@ fn adapters_seals_removals_and_headers_come_back() {
         name: Some("hub".to_owned()),
         last_index: Some(u16::MAX),
         last_load: Some(load),
+        bluetoothd: Some(":1.42".to_owned()),
         local_identity: Some(LocalIdentity { irk: irk(3), privacy: Some(true) }),
         opaque: details(7, true).unwrap().opaque,
         undo: Some(UndoPoint {
@@ -228,8 +229,8 @@ fn adapters_seals_removals_and_headers_come_back() {
     };
     let seal = Seal { bond_count: 1, removal_count: 2, stamps: u32::MAX };
     for (given, wanted) in [
-        (ContentRef::Adapter(&full), Content::Adapter(full.clone())),
-        (ContentRef::Adapter(&AdapterRecord::default()), Content::Adapter(AdapterRecord::default())),
+        (ContentRef::Adapter(&full), Content::Adapter(Box::new(full.clone()))),
+        (ContentRef::Adapter(&AdapterRecord::default()), Content::Adapter(Box::default())),
         (ContentRef::Seal(seal), Content::Seal(seal)),
         (ContentRef::Removal, Content::Removal),
         (ContentRef::Header, Content::Header),

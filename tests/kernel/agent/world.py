@@ -125,10 +125,13 @@ class World:
         self._power_on(here.index)
         le = bytes([6])
         before = self.monitor.advertisements
-        self.client.ok(mgmt.START_DISCOVERY, le, here.index)
-        self.air.flood(here.plug, count, rate)
-        # It may have ended by itself, as it does after ten seconds.
-        self.client.command(mgmt.STOP_DISCOVERY, le, here.index)
+        # A discovery ends by itself after ten seconds.
+        while count > 0:
+            part = min(count, 8 * rate)
+            self.client.ok(mgmt.START_DISCOVERY, le, here.index)
+            self.air.flood(here.plug, part, rate)
+            self.client.command(mgmt.STOP_DISCOVERY, le, here.index)
+            count -= part
         self._now()
         return {"seen": self.monitor.advertisements - before}
 
@@ -260,6 +263,14 @@ class World:
         outcome = monitor.attempt(self._trace(index, start))
         if outcome["encrypted"] and outcome["smp_packet_count"]:
             self._await_event(mgmt.NEW_LTK, index, mark, "New Long Term Key")
+
+    def await_security(self, adapter, peer, mark):
+        """Since `mark` another program has asked for encryption: waits until it is there or has come to nothing, and
+        disconnects: {encrypted, smp_packet_count, disconnect_reason}."""
+        here = self._adapter(adapter)
+        self._await_security(here.index, mark, CONNECT_LIMIT)
+        self._disconnect(here.index, self._peer(peer))
+        return monitor.attempt(self._trace(here.index, mark))
 
     def disconnect_reason(self, adapter):
         """HCI's reason for the newest disconnection since the plug-in: {reason}, or null."""
@@ -401,7 +412,7 @@ class World:
 OPERATIONS = (
     "plug", "unplug", "index", "set_powered", "power_off", "flood", "add_peer", "remove_peer",
     "reset_peer",
-    "pair", "connect", "disconnect_reason", "unpair", "tables", "wait_table", "key_octets",
+    "pair", "connect", "await_security", "disconnect_reason", "unpair", "tables", "wait_table", "key_octets",
     "foreign_load_ltks", "loads", "ltk_load_count", "monitor_mark", "monitor_labels",
     "start_bluetoothd", "wait_bluetoothd", "stop_bluetoothd", "teach_bluetoothd", "wipe_bluetoothd",
     "remove_in_bluetoothd", "property_in_bluetoothd", "pair_in_bluetoothd")

@@ -4,6 +4,7 @@ use super::*;
 use crate::adapter::messages::PairedPeers;
 
 const OTHER: &str = "C0:FF:EE:00:00:02";
+const BLUETOOTHD: &str = ":1.42";
 
 fn foreign(address: &str, last: u8) -> Bond {
     let mut bond = secure_bond(address, last);
@@ -12,7 +13,11 @@ fn foreign(address: &str, last: u8) -> Bond {
 }
 
 fn says(peers: &[&str], unreadable_count: usize) -> Option<PairedPeers> {
-    Some(PairedPeers { peers: peers.iter().map(|text| (peer(text), None)).collect(), unreadable_count })
+    Some(PairedPeers {
+        instance: BLUETOOTHD.to_owned(),
+        peers: peers.iter().map(|text| (peer(text), None)).collect(),
+        unreadable_count,
+    })
 }
 
 /// A host that was started again: bluetoothd was there first, with a bond of its own, which is known.
@@ -65,13 +70,45 @@ fn bluetoothds_word_says_nothing_of_another_managers_keys() {
     assert!(rig.sent.is_empty());
 }
 
-#[test]
-fn on_an_inherited_table_its_word_ends_the_hold_and_nothing_is_sent() {
-    let mut rig = Rig::new(&[secure_bond(LOCK, 1), foreign(OTHER, 2)], loaded_in(1, 2));
+/// The service was restarted beside a bluetoothd, in the same appearance.
+fn after_a_restart(beside: Option<&str>) -> Rig {
+    let record = AdapterRecord { bluetoothd: beside.map(str::to_owned), ..loaded_in(1, 2) };
+    let mut rig = Rig::new(&[secure_bond(LOCK, 1), foreign(OTHER, 2)], record);
     rig.manager(&["bluetoothd"]);
     rig.attach_with(1, false);
+    rig
+}
+
+#[test]
+fn on_an_inherited_table_the_word_of_the_same_bluetoothd_ends_the_hold_and_nothing_is_sent() {
+    let mut rig = after_a_restart(Some(BLUETOOTHD));
     said(&mut rig, says(&[OTHER], 0));
     assert_eq!(rig.machine.verdict(), Verdict::Merge);
     rig.kernel_takes_all();
     assert!(rig.sent.is_empty(), "{:?}", rig.sent);
+}
+
+#[test]
+fn a_bluetoothd_that_was_restarted_meanwhile_has_taken_ours_out_of_an_inherited_table_and_they_are_put_back()
+{
+    for beside in [Some(":1.41"), None] {
+        let mut rig = after_a_restart(beside);
+        said(&mut rig, says(&[OTHER], 0));
+        rig.kernel_takes_all();
+        let ltks = rig.sent.iter().find(|(kind, _)| kind == "Ltks").unwrap();
+        assert_eq!(ltks.1, [peer(LOCK), peer(OTHER)]);
+        assert_eq!(rig.machine.record().bluetoothd.as_deref(), Some(BLUETOOTHD));
+        // The same one again is no news.
+        rig.sent.clear();
+        said(&mut rig, says(&[OTHER], 0));
+        rig.kernel_takes_all();
+        assert!(rig.sent.is_empty(), "{:?}", rig.sent);
+    }
+}
+
+#[test]
+fn which_bluetoothd_it_was_is_not_noted_while_its_loads_are_not_accounted_for() {
+    let mut rig = after_a_restart(None);
+    said(&mut rig, says(&[OTHER, "C0:FF:EE:00:00:03"], 0));
+    assert_eq!(rig.machine.record().bluetoothd, None);
 }

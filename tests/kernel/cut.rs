@@ -1,0 +1,275 @@
+//! The power of a whole machine goes: QEMU is killed while its guest stores bonds on a disk of its own. Whatever was
+//! announced before is there at the next start.
+//!
+//! usage: cut CACHE OUT   (on the host; `tests/run.sh` builds CACHE)
+//!
+//! The same program plays both sides. On the host it boots the guest, kills it at a random moment and keeps the disk;
+//! in the guest it mounts the disk, says what it finds there, and lets pairings be captured until the lights go out. The
+//! disk's cache is written back: what the guest did not flush lives in the guest's memory and dies with it.
+//! What the guest has printed was announced over MQTT before.
+//!
+//! `BONDKEEPER_TEST_CUTS`: how many cuts (5). `BONDKEEPER_TEST_SEED`: repeats the moments of an earlier run.
+
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/broker.rs"]
+mod broker;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/observer.rs"]
+mod observer;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../faults/random.rs"]
+mod random;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/scene.rs"]
+mod scene;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/service.rs"]
+mod service;
+#[path = "../sim/mod.rs"]
+mod sim;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../faults/storm.rs"]
+mod storm;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/world.rs"]
+mod world;
+#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
+#[path = "../blackbox/world_sim.rs"]
+mod world_sim;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use random::Random;
+use scene::{HUB, Scene};
+use serde_json::json;
+use world_sim::SimWorld;
+
+const CUTS: u64 = 5;
+/// Cuts of one disk: the next disk shows the first start on an empty one again.
+const CUTS_A_DISK: u64 = 10;
+const DISK_OCTETS: u64 = 128 << 20;
+/// Pairings of one boot; the guest is killed before, or when there are no more.
+const PAIRINGS: u64 = 60;
+/// A boot takes six seconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What the guest says, as the first word of a line.
+const STARTING: &str = "cut-starting";
+const FOUND: &str = "cut-found";
+const FOUND_ALL: &str = "cut-found-all";
+const ANNOUNCED: &str = "cut-announced";
+const IDLE: &str = "cut-idle";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["guest"] => guest(false),
+        ["check"] => guest(true),
+        [cache, out] => host(Path::new(cache), Path::new(out)),
+        _ => panic!("usage: cut CACHE OUT"),
+    }
+}
+
+// ---- in the guest
+
+/// Says what is on the disk, then fills it until the end. `check`: only says.
+fn guest(check: bool) {
+    assert!(std::env::var_os("BONDKEEPER_GUEST").is_some(), "only in the guest");
+    let disk = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount").args(["-t", "ext4", "/dev/vda"]).arg(disk.path()).status().unwrap();
+    assert!(mounted.success(), "the disk cannot be mounted");
+    let mut scene = Scene::with_broker(|folder| Box::new(SimWorld::new(&folder.join("kernel"))), false);
+    scene.setup.set("DATA_DIR", &disk.path().join("data").display().to_string());
+    println!("{STARTING}");
+    scene.start();
+    scene.plug_hub();
+    let list = scene.ask("bonds/list", json!({ "adapter": HUB }));
+    let found = storm::peers_of(&list);
+    for peer in &found {
+        println!("{FOUND} {peer}");
+    }
+    println!("{FOUND_ALL}");
+    if check {
+        scene.stop_service();
+        let _ = Command::new("umount").arg(disk.path()).status();
+        return;
+    }
+    let used = (0..=u64::from(u16::MAX)).take_while(|number| found.contains(&storm::peer(*number))).count();
+    let mut seen = scene.observer.mark();
+    for number in (used as u64..).take(PAIRINGS as usize) {
+        storm::report_pairing(&scene, number, number);
+        let until = Instant::now() + Duration::from_millis(10 + 37 * (number % 7));
+        while Instant::now() < until {
+            seen = say_what_is_announced(&scene, seen);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    println!("{IDLE}");
+    loop {
+        seen = say_what_is_announced(&scene, seen);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn say_what_is_announced(scene: &Scene<SimWorld>, since: usize) -> usize {
+    let now = scene.observer.mark();
+    for event in scene.observer.events(since) {
+        if let ("bond_added", Some(peer)) =
+            (event["event_type"].as_str().unwrap_or(""), event["peer"].as_str())
+        {
+            println!("{ANNOUNCED} {peer}");
+        }
+    }
+    now
+}
+
+// ---- on the host
+
+struct Guest {
+    runner: Child,
+    lines: Receiver<String>,
+    pid_file: PathBuf,
+    said: Vec<String>,
+}
+
+impl Guest {
+    fn boot(cache: &Path, out: &Path, disk: &Path, what: &str) -> Self {
+        let pid_file = out.join("qemu.pid");
+        let _ = std::fs::remove_file(&pid_file);
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/run-guest.sh");
+        let mut runner = Command::new(script)
+            .arg("-c")
+            .arg(cache)
+            .arg("-o")
+            .arg(out)
+            .arg("-d")
+            .arg(disk)
+            .args(["-t", "300"])
+            .arg(std::env::current_exe().unwrap())
+            .arg(what)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let output = runner.stdout.take().unwrap();
+        let (say, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = say.send(line);
+            }
+        });
+        Self { runner, lines, pid_file, said: Vec::new() }
+    }
+
+    /// Until so many lines of this kind have come.
+    fn wait_for(&mut self, word: &str, count: usize) {
+        let until = Instant::now() + PATIENCE;
+        while self.words(word).count() < count {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.said.push(line),
+                Err(_) => panic!("the guest did not say {word} {count} times:\n{}", self.said.join("\n")),
+            }
+        }
+    }
+
+    /// What stands behind this word in its lines.
+    fn words<'a>(&'a self, word: &'a str) -> impl Iterator<Item = &'a str> {
+        let words = self.said.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        words
+            .filter(move |words| words.first() == Some(&word))
+            .map(|words| words.get(1).copied().unwrap_or(""))
+    }
+
+    fn peers(&self, word: &str) -> BTreeSet<String> {
+        self.words(word).map(str::to_owned).collect()
+    }
+
+    /// SIGKILL, and what it had said until then.
+    fn cut(&mut self) {
+        let pid = std::fs::read_to_string(&self.pid_file).unwrap();
+        let killed = Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap();
+        assert!(killed.success(), "the guest is gone already:\n{}", self.said.join("\n"));
+        self.runner.wait().unwrap();
+        self.said.extend(self.lines.iter());
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Ok(None) = self.runner.try_wait() {
+            let _ = Command::new("kill").args(["-TERM", &self.runner.id().to_string()]).status();
+            let _ = self.runner.wait();
+        }
+    }
+}
+
+fn new_disk(path: &Path) {
+    let file = std::fs::File::create(path).unwrap();
+    file.set_len(DISK_OCTETS).unwrap();
+    let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(path).status();
+    assert!(made.is_ok_and(|made| made.success()), "mkfs.ext4 is missing: tests/run.sh installs e2fsprogs");
+}
+
+/// At the next start, everything that was announced before.
+fn assert_found(guest: &Guest, announced: &BTreeSet<String>, when: &str) {
+    let found = guest.peers(FOUND);
+    let lost: Vec<&String> = announced.difference(&found).collect();
+    assert!(lost.is_empty(), "{when} these were announced and are lost: {lost:?}; {} are there", found.len());
+}
+
+fn host(cache: &Path, out: &Path) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let cuts = number("BONDKEEPER_TEST_CUTS").unwrap_or(CUTS);
+    let mut random = Random::seeded();
+    std::fs::create_dir_all(out).unwrap();
+    let disk = out.join("disk.img");
+    let began = Instant::now();
+    let mut announced = BTreeSet::new();
+    let mut announced_count = 0;
+    for cut in 0..cuts {
+        if cut % CUTS_A_DISK == 0 {
+            check_disk(cache, out, &disk, &announced);
+            new_disk(&disk);
+            announced.clear();
+        }
+        let mut guest = Guest::boot(cache, out, &disk, "guest");
+        let when = if random.one_in(4) {
+            guest.wait_for(STARTING, 1);
+            "at the start"
+        } else {
+            guest.wait_for(FOUND_ALL, 1);
+            assert_found(&guest, &announced, &format!("after cut {cut}"));
+            guest.wait_for(ANNOUNCED, 1 + random.index(PAIRINGS as usize / 2));
+            "among captures"
+        };
+        std::thread::sleep(Duration::from_millis(random.below(800)));
+        guest.cut();
+        let fresh = guest.peers(ANNOUNCED);
+        announced_count += fresh.len();
+        println!("cut {}: {when}, {} announced since the boot", cut + 1, fresh.len());
+        announced.extend(fresh);
+    }
+    check_disk(cache, out, &disk, &announced);
+    let _ = std::fs::remove_file(&disk);
+    println!(
+        "{cuts} cuts, {announced_count} bonds announced and all there, in {} s",
+        began.elapsed().as_secs()
+    );
+}
+
+/// One more start on the disk, to look.
+fn check_disk(cache: &Path, out: &Path, disk: &Path, announced: &BTreeSet<String>) {
+    if announced.is_empty() {
+        return;
+    }
+    let mut guest = Guest::boot(cache, out, disk, "check");
+    guest.wait_for(FOUND_ALL, 1);
+    assert_found(&guest, announced, "after the last cut of a disk");
+}
