@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod health;
 mod panic;
 mod probe;
+mod witness;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -23,12 +24,13 @@ use std::time::{Duration, SystemTime};
 use actix::prelude::*;
 
 use self::copies::{CopyKeeper, UseStore};
+use self::witness::Witness;
 use crate::adapter::actor::AdapterActor;
 use crate::adapter::machine::{AdapterMachine, AdapterOptions, Now};
 use crate::adapter::messages::{Neighbourhood, NeighbourhoodChanged};
 use crate::adapter::ports::AdapterPorts;
 use crate::audit::AuditActor;
-use crate::audit::messages::{Action, AuditListeners, DrainAudit, Entry, Record};
+use crate::audit::messages::{AuditListeners, DrainAudit};
 use crate::bluez;
 use crate::bond::{AdapterAddress, Mode, UnixMillis};
 use crate::config::{EndpointSetting, Settings};
@@ -42,7 +44,7 @@ use crate::registry::actor::{
     AdapterEntry, AdapterFactory, DrainAdapters, RegistryActor, RegistryPorts, StartRegistry,
 };
 use crate::registry::appearance::AppearanceSource;
-use crate::store::messages::{Drain as DrainStore, StoreListeners, StoreState, StoredAdapter};
+use crate::store::messages::{Drain as DrainStore, StoreListeners, StoredAdapter};
 use crate::store::{OpenError, Store, StoreActor, StoreOptions};
 use crate::telemetry::{self, LogControl};
 use crate::watch::actor::WatchActor;
@@ -145,7 +147,7 @@ impl Service {
         make_folder(&settings.data_dir)?;
         make_folder(&settings.export_dir)?;
         let folder = settings.data_dir.join(STORE_FOLDER);
-        let (opened, stored, store_state) = Store::open(&folder, store_options(&settings), wall_clock())?;
+        let (opened, stored, _) = Store::open(&folder, store_options(&settings), wall_clock())?;
         let sockets = Sockets::open(&endpoint).await?;
 
         let registry = RegistryActor::new(appearances(&settings)).start();
@@ -153,10 +155,14 @@ impl Service {
         let mqtt = MqttActor::launch(mqtt_setup(&settings, &endpoint, log, exchange)?);
         let fingerprint_key = opened.fingerprint_key();
         let copies = CopyKeeper::new(&settings).start();
+        let listeners =
+            AuditListeners { recorded: mqtt.clone().recipient(), state: mqtt.clone().recipient() };
+        let audit = AuditActor::new(settings.data_dir.clone(), listeners).start();
+        let witness = Witness::new(audit.clone().recipient()).start();
         let listeners = StoreListeners {
             persisted: vec![registry.clone().recipient(), copies.clone().recipient()],
             failed: vec![registry.clone().recipient()],
-            state: vec![mqtt.clone().recipient()],
+            state: vec![mqtt.clone().recipient(), witness.recipient()],
         };
         let store = StoreActor::new(opened, listeners, wall_clock).start();
         exchange_ports.connect(store.clone().recipient(), store.clone().recipient());
@@ -166,14 +172,6 @@ impl Service {
             adapters: stored.iter().map(|adapter| adapter.address).collect(),
         };
         let _ = copies.send(use_store).await;
-        let listeners =
-            AuditListeners { recorded: mqtt.clone().recipient(), state: mqtt.clone().recipient() };
-        let audit = AuditActor::new(settings.data_dir.clone(), listeners).start();
-        if let StoreState::Rebuilt { detail } = store_state {
-            let mut entry = Entry::new(wall_clock(), Action::StoreRebuilt, "start");
-            entry.detail = Some(detail);
-            let _ = audit.send(Record(entry)).await;
-        }
         let wire = Wire {
             forget_adapter: registry.clone().recipient(),
             save_checkpoint: copies.clone().recipient(),

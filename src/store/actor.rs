@@ -37,6 +37,12 @@ const SNAPSHOT_QUIET: Duration = Duration::from_millis(250);
 /// damaged database could lose at most.
 const SNAPSHOT_CEILING: Duration = Duration::from_secs(1);
 
+/// Snapshots that the opening has only glanced at are read so long after the start, when the adapters are loaded.
+const READ_AFTER: Duration = Duration::from_secs(2);
+
+/// Pause between two adapters' snapshots, so that a commit never waits for more than one of them.
+const READ_PAUSE: Duration = Duration::from_millis(100);
+
 /// Pause before a full queue or mailbox is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
@@ -64,6 +70,9 @@ pub struct StoreActor {
     persisted: BTreeMap<AdapterAddress, u64>,
     /// Adapters whose snapshot is older than the database.
     unsnapshotted: BTreeSet<AdapterAddress>,
+    /// Adapters whose snapshots are still to be read, and when the next are; none while it is under way.
+    unread: BTreeSet<AdapterAddress>,
+    read_next: Option<Instant>,
     /// Who waits for a record that no commit has taken yet.
     record_waiters: Vec<RecordWaiter>,
     commits: Debounce,
@@ -82,6 +91,7 @@ impl StoreActor {
     ) -> Self {
         let Store { opened, options, .. } = store;
         let newest = opened.engine.held.clone();
+        let unread = opened.engine.glanced.clone();
         let persisted = newest.iter().map(|(adapter, held)| (*adapter, held.table.generation())).collect();
         let mut actor = Self {
             commits: Debounce::new(Edge::Leading, options.quiet, options.ceiling),
@@ -94,12 +104,15 @@ impl StoreActor {
             changed: BTreeSet::new(),
             persisted,
             unsnapshotted: opened.stale_snapshots,
+            unread,
+            read_next: None,
             record_waiters: Vec::new(),
             timer: None,
             health: Health::new(opened.state.clone()),
             draining: false,
         };
         let now = Instant::now();
+        actor.read_next = Some(now + READ_AFTER).filter(|_| !actor.unread.is_empty());
         if let StoreState::Failing { fault } = opened.state {
             // Nothing of it is on disk in the form that it is served in.
             actor.health.commit_fault = Some(fault);
@@ -124,11 +137,17 @@ impl StoreActor {
             if !self.commits.is_under_way() && self.snapshots.poll(now) {
                 self.write_snapshots(ctx);
             }
+            if self.read_next.is_some_and(|next| next <= now) {
+                self.read_snapshots(ctx);
+            }
         }
         self.outbox.deliver();
         let retry = self.outbox.is_waiting().then(|| now + TRY_AGAIN);
         let snapshots = self.snapshots.deadline().filter(|_| !self.commits.is_under_way());
-        let due = [self.commits.deadline(), snapshots].into_iter().flatten().filter(|_| !self.draining);
+        let due = [self.commits.deadline(), snapshots, self.read_next]
+            .into_iter()
+            .flatten()
+            .filter(|_| !self.draining);
         let next = due.chain(retry).min();
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
@@ -224,6 +243,32 @@ impl StoreActor {
                     actor.health.snapshot_fault = Some(fault);
                 }
             }
+            actor.tell_state(now);
+            actor.step(ctx);
+        });
+        ctx.spawn(done);
+    }
+
+    fn read_snapshots(&mut self, ctx: &mut Context<Self>) {
+        self.read_next = None;
+        let Some(adapter) = self.unread.pop_first() else { return };
+        let (reply, answer) = oneshot::channel();
+        self.submit(Job::ReadSnapshots { adapter, reply });
+        let done = answer.into_actor(self).map(move |answer, actor, ctx| {
+            let now = Instant::now();
+            match answer {
+                Ok(read) => {
+                    // One that was dropped meanwhile has none.
+                    if read.is_stale && actor.newest.contains_key(&adapter) {
+                        actor.unsnapshotted.insert(adapter);
+                        actor.snapshots.changed(now);
+                    }
+                    actor.health.found(read.problems);
+                }
+                // The queue was full.
+                Err(_) => drop(actor.unread.insert(adapter)),
+            }
+            actor.read_next = Some(now + READ_PAUSE).filter(|_| !actor.unread.is_empty());
             actor.tell_state(now);
             actor.step(ctx);
         });

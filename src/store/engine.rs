@@ -4,7 +4,7 @@
 //! database is in doubt: it is closed, and the next commit writes a new one from these tables. Must
 //! never report as written what was not synced. Driven by `worker`; opened by `open`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,19 @@ pub(super) struct Engine {
     pub predecessor: Predecessor,
     /// Held until the store is closed for good.
     pub lock: Option<Lock>,
+    /// Adapters whose snapshots were only glanced at.
+    pub glanced: BTreeSet<AdapterAddress>,
+    /// What reading such snapshots has found, until somebody asks.
+    pub found: Vec<String>,
+}
+
+/// What reading an adapter's snapshots came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct SnapshotsRead {
+    /// The newest does not hold what is held.
+    pub is_stale: bool,
+    /// What was found and done since somebody last asked, one clause each.
+    pub problems: Vec<String>,
 }
 
 impl Engine {
@@ -80,6 +93,7 @@ impl Engine {
     pub fn drop_adapter(&mut self, adapter: AdapterAddress) -> Result<(), StoreFault> {
         let removed = snapshot::remove(&self.files, &self.folder, adapter);
         removed.map_err(|error| fault(&error, "the snapshots"))?;
+        self.glanced.remove(&adapter);
         let before = self.held.remove(&adapter);
         let outcome = match &mut self.database {
             Some(database) => {
@@ -95,10 +109,34 @@ impl Engine {
         outcome
     }
 
+    /// Reads an adapter's snapshots if they were only glanced at, and puts aside what is damaged.
+    pub fn read_snapshots(&mut self, adapter: AdapterAddress) -> SnapshotsRead {
+        let mut is_stale = false;
+        if let (true, Some(held)) = (self.glanced.remove(&adapter), self.held.get(&adapter)) {
+            let verified = snapshot::verify(&self.folder, adapter, held);
+            is_stale = !verified.is_current;
+            for (which, detail) in verified.damaged {
+                let problem = format!("{adapter}: {} was damaged: {detail}", which.name());
+                tracing::warn!(problem, "found while reading the snapshots");
+                self.found.push(problem);
+                if let Err(error) = snapshot::put_aside(&self.files, &self.folder, adapter, which) {
+                    tracing::warn!(%adapter, %error, "a damaged snapshot could not be put aside");
+                }
+            }
+        }
+        SnapshotsRead { is_stale, problems: std::mem::take(&mut self.found) }
+    }
+
     /// Writes the snapshots of some adapters; tries all of them and gives the first fault.
-    pub fn write_snapshots(&self, adapters: &[AdapterAddress], now: UnixMillis) -> Result<(), StoreFault> {
+    pub fn write_snapshots(
+        &mut self,
+        adapters: &[AdapterAddress],
+        now: UnixMillis,
+    ) -> Result<(), StoreFault> {
         let mut outcome = Ok(());
         for adapter in adapters {
+            // A damaged one must not become a good one's predecessor.
+            self.found = self.read_snapshots(*adapter).problems;
             let Some(held) = self.held.get(adapter) else { continue };
             if let Err(error) = snapshot::replace(&self.files, &self.folder, *adapter, held, now) {
                 tracing::warn!(%adapter, %error, "the snapshot could not be written");

@@ -7,6 +7,23 @@ use super::messages::{StoreFault, StoreState, StoreStateChanged};
 /// Commit times are told at most this often when nothing else is to be told.
 const LATENCY_REPORT: Duration = Duration::from_secs(30);
 
+/// Longest text of what was found; it is shown to people and published.
+const DETAIL_OCTETS_MAX: usize = 2_000;
+
+/// The state of a store in which this was found, one clause each.
+pub(super) fn rebuilt(problems: &[String]) -> StoreState {
+    let mut detail = problems.join("; ");
+    if detail.len() > DETAIL_OCTETS_MAX {
+        let mut end = DETAIL_OCTETS_MAX;
+        while !detail.is_char_boundary(end) {
+            end -= 1;
+        }
+        detail.truncate(end);
+        detail.push('…');
+    }
+    StoreState::Rebuilt { detail }
+}
+
 /// See the module text.
 pub(super) struct Health {
     /// How the store was opened; it is so again when a fault is over.
@@ -23,6 +40,17 @@ impl Health {
         let base = if let StoreState::Failing { .. } = opened { StoreState::Ok } else { opened };
         let (commit_fault, snapshot_fault) = (None, None);
         Self { base, commit_fault, snapshot_fault, told: None, last_commit: None, max_commit: Duration::ZERO }
+    }
+
+    /// More was found to be damaged than at the opening.
+    pub fn found(&mut self, mut problems: Vec<String>) {
+        if problems.is_empty() {
+            return;
+        }
+        if let StoreState::Rebuilt { detail } = &self.base {
+            problems.insert(0, detail.clone());
+        }
+        self.base = rebuilt(&problems);
     }
 
     /// A commit is done and took so long.
@@ -73,6 +101,20 @@ mod tests {
             rebuilt,
             "a fault that is over does not hide the rebuild"
         );
+    }
+
+    #[test]
+    fn what_is_found_later_is_told_with_what_was_found_at_the_opening() {
+        let now = Instant::now();
+        let mut health = Health::new(StoreState::Ok);
+        health.found(Vec::new());
+        assert_eq!(health.news(now).unwrap().state, StoreState::Ok);
+        health.found(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(health.news(now).unwrap().state, StoreState::Rebuilt { detail: "a; b".to_owned() });
+        health.found(vec!["é".repeat(DETAIL_OCTETS_MAX)]);
+        let StoreState::Rebuilt { detail } = health.news(now).unwrap().state else { panic!("not told") };
+        assert!(detail.starts_with("a; b; éé") && detail.ends_with("é…"));
+        assert!(detail.len() <= DETAIL_OCTETS_MAX + '…'.len_utf8());
     }
 
     #[test]

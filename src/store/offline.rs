@@ -21,7 +21,8 @@ pub struct Offline {
 impl Offline {
     /// Opens the store in a folder, made where there is none.
     pub fn open(folder: &Path, now: UnixMillis) -> Result<Self, OpenError> {
-        let opened = open::open(folder, Files::default(), now)?;
+        let mut opened = open::open(folder, Files::default(), now)?;
+        opened.read_snapshots();
         let (key, error) = secret::load_or_make(&opened.engine.files, folder);
         let fingerprint_key = key.ok_or_else(|| OpenError::Folder {
             path: folder.to_owned(),

@@ -2,6 +2,10 @@
 //!
 //! Must never serve an empty table where something could not be read, and must never change the
 //! only copy of anything: what is damaged is put aside and a new database is made beside it.
+//!
+//! Snapshots are read whole only where the database is not enough: where it is damaged or older than they are.
+//! Else a glance tells that they have nothing to add, and they are read when the service is up
+//! ([`Engine::read_snapshots`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -9,15 +13,13 @@ use std::path::{Path, PathBuf};
 
 use super::engine::{COPY, DAMAGED_PREFIX, DATABASE, Engine, Predecessor, finish_swap, put_copy_back};
 use super::files::{Files, copy_folder, fault, make_private, parent};
+use super::health::rebuilt;
 use super::lock::{Lock, LockError};
 use super::messages::{StoreFault, StoreState, StoredAdapter};
 use super::settle::{DatabaseSide, Settled, settle};
 use super::sled::{Contents, Database, EngineError, is_half_snapshot};
 use super::snapshot::{self, FileState, Snapshots, Which};
 use crate::bond::{AdapterAddress, UnixMillis};
-
-/// Longest text of what was found at start; it is shown to people and published.
-const DETAIL_OCTETS_MAX: usize = 2_000;
 
 /// Why the service cannot start on this folder.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +76,13 @@ pub(super) fn open(folder: &Path, files: Files, now: UnixMillis) -> Result<Opene
     if let Err(error) = finish_swap(&files, folder).and_then(|()| snapshot::remove_litter(&files, folder)) {
         tracing::warn!(%error, "left-overs of an earlier run could not be removed");
     }
-    let (snapshots, unread) = match snapshot::read_all(folder) {
+    let (mut snapshots, unread) = match snapshot::glance_all(folder) {
         Ok(snapshots) => (snapshots, None),
         Err(error) => (BTreeMap::new(), Some(error)),
     };
     keep_copy(folder);
     let answer = ask_database(&files, folder);
+    read_where_needed(&answer, folder, &mut snapshots);
     let judged = judge(&answer, &snapshots).and_then(|verdict| without_snapshots(verdict, unread.as_ref()));
     let verdict = match judged {
         Ok(verdict) => verdict,
@@ -101,6 +104,12 @@ pub(super) fn open(folder: &Path, files: Files, now: UnixMillis) -> Result<Opene
         database: None,
         predecessor: Predecessor::Discard,
         lock: Some(lock),
+        glanced: snapshots
+            .iter()
+            .filter(|(_, files)| files.newest_glanced().is_some())
+            .map(|(adapter, _)| *adapter)
+            .collect(),
+        found: Vec::new(),
     };
     let fresh = matches!(answer, Answer::Missing);
     if unread.is_some()
@@ -109,6 +118,25 @@ pub(super) fn open(folder: &Path, files: Files, now: UnixMillis) -> Result<Opene
         tracing::warn!(%error, "the folder of the snapshots could not be put aside");
     }
     Ok(finish(engine, answer, verdict, &snapshots, if fresh { None } else { Some(now) }))
+}
+
+/// Reads the snapshots that may have something to add to the database.
+fn read_where_needed(answer: &Answer, folder: &Path, snapshots: &mut BTreeMap<AdapterAddress, Snapshots>) {
+    let whole = match answer {
+        Answer::Open(_, contents) if contents.has_header && contents.is_synced => Some(contents),
+        _ => None,
+    };
+    for (adapter, files) in snapshots {
+        let Some(newest) = files.newest_glanced() else { continue };
+        let found = whole.and_then(|contents| contents.adapters.get(adapter));
+        let is_enough = found.is_some_and(|found| {
+            let is_whole = found.intact && found.lost.is_empty() && found.record.is_some();
+            is_whole && found.table.generation() >= newest
+        });
+        if !is_enough {
+            *files = snapshot::read_both(folder, *adapter);
+        }
+    }
 }
 
 /// The folder of the snapshots could not be read: a database that lacks nothing is enough; what one that
@@ -167,18 +195,7 @@ fn state(verdict: &Verdict, failing: Option<StoreFault>) -> StoreState {
     match failing {
         Some(fault) => StoreState::Failing { fault },
         None if verdict.problems.is_empty() => StoreState::Ok,
-        None => {
-            let mut detail = verdict.problems.join("; ");
-            if detail.len() > DETAIL_OCTETS_MAX {
-                let mut end = DETAIL_OCTETS_MAX;
-                while !detail.is_char_boundary(end) {
-                    end -= 1;
-                }
-                detail.truncate(end);
-                detail.push('…');
-            }
-            StoreState::Rebuilt { detail }
-        }
+        None => rebuilt(&verdict.problems),
     }
 }
 
@@ -357,6 +374,19 @@ fn put_damaged_snapshots_aside(engine: &Engine, snapshots: &BTreeMap<AdapterAddr
 }
 
 impl Opened {
+    /// Reads what the opening has only glanced at.
+    pub fn read_snapshots(&mut self) {
+        for adapter in self.engine.glanced.clone() {
+            let read = self.engine.read_snapshots(adapter);
+            if read.is_stale {
+                self.stale_snapshots.insert(adapter);
+            }
+            if !read.problems.is_empty() && self.state == StoreState::Ok {
+                self.state = rebuilt(&read.problems);
+            }
+        }
+    }
+
     pub fn stored(&self) -> Vec<StoredAdapter> {
         let stored = self.engine.held.iter().map(|(adapter, held)| StoredAdapter {
             address: *adapter,

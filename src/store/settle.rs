@@ -6,7 +6,7 @@
 //! a bond too many does less harm than one too few. Nothing readable is not the same as nothing.
 
 use super::sled::{Found, Held};
-use super::snapshot::{FileState, Snapshots};
+use super::snapshot::{FileState, Snapshots, Which};
 use crate::bond::{AdapterRecord, BondTable, Tombstone};
 
 /// What the database said of an adapter.
@@ -75,8 +75,13 @@ pub(super) fn settle(database: DatabaseSide<'_>, snapshots: &Snapshots) -> Optio
             }
         });
     }
-    let snapshot_is_good = matches!(&snapshots.current, FileState::Intact(copy)
-        if copy.table.generation() == table.generation() && copy.record == record && !took_more);
+    let snapshot_is_good = !took_more
+        && match &snapshots.current {
+            FileState::Intact(copy) => copy.table.generation() == table.generation() && copy.record == record,
+            // What else it holds is compared when it is read.
+            FileState::Glanced(generation) => *generation == table.generation(),
+            FileState::Missing | FileState::Damaged { .. } => false,
+        };
     let held = Held { table: table.into(), record };
     Some(Settled { held, database_is_good, snapshot_is_good, problems })
 }
@@ -89,12 +94,12 @@ fn candidates<'a>(database: DatabaseSide<'a>, snapshots: &'a Snapshots) -> Vec<C
         let record = found.record.as_ref();
         candidates.push(Candidate { name: DATABASE, table: &found.table, record, intact: found.intact });
     }
-    let files =
-        [(&snapshots.current, "the snapshot"), (&snapshots.predecessor, "the snapshot before the last")];
-    for (state, name) in files {
+    for (state, name) in named(snapshots) {
         let (copy, intact) = match state {
             FileState::Intact(copy) => (copy, true),
             FileState::Damaged { salvaged: Some(copy), .. } => (copy, false),
+            // No newer than the database, which is whole: else it would have been read.
+            FileState::Glanced(_) => continue,
             FileState::Damaged { salvaged: None, .. } | FileState::Missing => continue,
         };
         // What passes only the checks of single bonds says nothing of the adapter.
@@ -102,6 +107,10 @@ fn candidates<'a>(database: DatabaseSide<'a>, snapshots: &'a Snapshots) -> Vec<C
         candidates.push(Candidate { name, table: &copy.table, record, intact });
     }
     candidates
+}
+
+fn named(snapshots: &Snapshots) -> [(&FileState, &'static str); 2] {
+    [(&snapshots.current, Which::Current.name()), (&snapshots.predecessor, Which::Predecessor.name())]
 }
 
 /// The adapter's record has no generation of its own: the database has the newest, then the base.
@@ -137,9 +146,7 @@ fn problems(database: DatabaseSide<'_>, snapshots: &Snapshots) -> Vec<String> {
             found.lost.iter().take(LOST_NAMED_MAX).map(|lost| format!("lost in the database: {lost}")),
         );
     }
-    let files =
-        [(&snapshots.current, "the snapshot"), (&snapshots.predecessor, "the snapshot before the last")];
-    for (state, name) in files {
+    for (state, name) in named(snapshots) {
         if let FileState::Damaged { detail, .. } = state {
             problems.push(format!("{name} was damaged: {detail}"));
         }

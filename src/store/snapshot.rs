@@ -3,16 +3,22 @@
 //! It is what add-on backups carry and what the database is rebuilt from. `AA-….json` is the newest,
 //! `AA-….json.1` the one before. A new one is written whole under another name; the present one gets
 //! its second name before the new one takes the first: at no moment is there no complete copy.
+//!
+//! At start a file is only glanced at: what it was written with stands at its ends, under a check. That is enough
+//! beside a database that is whole and not behind it; that the file still is what it was is seen to later
+//! ([`verify`]), and always before it becomes a predecessor.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::files::{Files, with_ending};
 use super::sled::Held;
 use crate::bond::{AdapterAddress, UnixMillis};
-use crate::format::bondkeeper::{AdapterCopy, Layout, read, salvage, write};
+use crate::format::bondkeeper::{
+    self, AdapterCopy, GLANCE_HEAD_OCTETS, GLANCE_TAIL_OCTETS, Glance, Layout, read, salvage, write,
+};
 use crate::format::{BONDKEEPER_OCTETS_MAX, ExportAdapter};
 
 const FOLDER: &str = "snapshots";
@@ -27,6 +33,8 @@ const DAMAGED: &str = "damaged";
 pub(super) enum FileState {
     #[default]
     Missing,
+    /// It was written with this generation; the rest of it has not been read.
+    Glanced(u64),
     Intact(AdapterCopy),
     Damaged {
         /// What could be believed, bond by bond.
@@ -42,6 +50,17 @@ pub(super) struct Snapshots {
     pub predecessor: FileState,
 }
 
+impl Snapshots {
+    /// What the adapter's files were written with, while there is one that was not read. None when all were.
+    pub fn newest_glanced(&self) -> Option<u64> {
+        let generation = |state: &FileState| match state {
+            FileState::Glanced(generation) => Some(*generation),
+            _ => None,
+        };
+        generation(&self.current).max(generation(&self.predecessor))
+    }
+}
+
 /// Name of an adapter's file, without the folder.
 pub(super) fn file_name(adapter: AdapterAddress) -> String {
     format!("{}{ENDING}", adapter.to_string().replace(':', "-"))
@@ -51,8 +70,71 @@ fn path_of(store: &Path, adapter: AdapterAddress) -> PathBuf {
     store.join(FOLDER).join(file_name(adapter))
 }
 
+fn path_of_which(store: &Path, adapter: AdapterAddress, which: Which) -> PathBuf {
+    let current = path_of(store, adapter);
+    match which {
+        Which::Current => current,
+        Which::Predecessor => with_ending(&current, PREDECESSOR),
+    }
+}
+
 /// Reads every snapshot. An error is one of the folder: a file that cannot be read is damaged, not missing.
 pub(super) fn read_all(store: &Path) -> io::Result<BTreeMap<AdapterAddress, Snapshots>> {
+    all(store, read_file)
+}
+
+/// Glances at every snapshot, and reads what says nothing at a glance.
+pub(super) fn glance_all(store: &Path) -> io::Result<BTreeMap<AdapterAddress, Snapshots>> {
+    all(store, |path, adapter| match glance_file(path) {
+        Ok(Some(glance)) if glance.address == adapter => FileState::Glanced(glance.generation),
+        _ => read_file(path, adapter),
+    })
+}
+
+/// Reads both files of an adapter.
+pub(super) fn read_both(store: &Path, adapter: AdapterAddress) -> Snapshots {
+    let read = |which| {
+        let path = path_of_which(store, adapter, which);
+        if path.symlink_metadata().is_ok() { read_file(&path, adapter) } else { FileState::Missing }
+    };
+    Snapshots { current: read(Which::Current), predecessor: read(Which::Predecessor) }
+}
+
+/// What was found of an adapter's two files.
+#[derive(Default)]
+pub(super) struct Verified {
+    /// The newest holds exactly what is held.
+    pub is_current: bool,
+    /// Files that are damaged, and what is wrong with them.
+    pub damaged: Vec<(Which, String)>,
+}
+
+/// Reads what was only glanced at.
+pub(super) fn verify(store: &Path, adapter: AdapterAddress, held: &Held) -> Verified {
+    let mut verified = Verified::default();
+    for which in [Which::Current, Which::Predecessor] {
+        let path = path_of_which(store, adapter, which);
+        if path.symlink_metadata().is_err() {
+            continue;
+        }
+        let glance = read_limited(&path).ok().and_then(|bytes| bondkeeper::verify(&bytes));
+        if let Some(glance) = glance.filter(|glance| glance.address == adapter) {
+            verified.is_current |= which == Which::Current && Some(glance.digest) == digest_of(adapter, held);
+        } else if let FileState::Damaged { detail, .. } = read_file(&path, adapter) {
+            verified.damaged.push((which, detail));
+        }
+    }
+    verified
+}
+
+fn digest_of(adapter: AdapterAddress, held: &Held) -> Option<[u8; 32]> {
+    bondkeeper::digest(&[copy_of(adapter, held)]).ok()
+}
+
+fn all(
+    store: &Path,
+    look: impl Fn(&Path, AdapterAddress) -> FileState,
+) -> io::Result<BTreeMap<AdapterAddress, Snapshots>> {
     let mut all: BTreeMap<AdapterAddress, Snapshots> = BTreeMap::new();
     let entries = match fs::read_dir(store.join(FOLDER)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all),
@@ -64,12 +146,23 @@ pub(super) fn read_all(store: &Path) -> io::Result<BTreeMap<AdapterAddress, Snap
         let Ok(adapter) = stem.replace('-', ":").parse::<AdapterAddress>() else { continue };
         let path = store.join(FOLDER).join(&name);
         match rest {
-            "" => all.entry(adapter).or_default().current = read_file(&path, adapter),
-            ".1" => all.entry(adapter).or_default().predecessor = read_file(&path, adapter),
+            "" => all.entry(adapter).or_default().current = look(&path, adapter),
+            ".1" => all.entry(adapter).or_default().predecessor = look(&path, adapter),
             _ => {}
         }
     }
     Ok(all)
+}
+
+fn glance_file(path: &Path) -> io::Result<Option<Glance>> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut head = Vec::with_capacity(GLANCE_HEAD_OCTETS);
+    file.by_ref().take(GLANCE_HEAD_OCTETS as u64).read_to_end(&mut head)?;
+    let mut tail = Vec::with_capacity(GLANCE_TAIL_OCTETS);
+    file.seek(SeekFrom::Start(size.saturating_sub(GLANCE_TAIL_OCTETS as u64)))?;
+    file.take(GLANCE_TAIL_OCTETS as u64).read_to_end(&mut tail)?;
+    Ok(bondkeeper::glance(&head, &tail))
 }
 
 fn read_file(path: &Path, adapter: AdapterAddress) -> FileState {
@@ -110,9 +203,11 @@ pub(super) fn encode(
     held: &Held,
     now: UnixMillis,
 ) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
-    let copy =
-        ExportAdapter { address: Some(adapter), record: &held.record, table: &held.table, peers: None };
-    write(&[copy], now, Layout::Compact).map_err(io::Error::other)
+    write(&[copy_of(adapter, held)], now, Layout::Compact).map_err(io::Error::other)
+}
+
+fn copy_of(adapter: AdapterAddress, held: &Held) -> ExportAdapter<'_> {
+    ExportAdapter { address: Some(adapter), record: &held.record, table: &held.table, peers: None }
 }
 
 /// Writes an adapter's snapshot; the present one becomes the predecessor.
@@ -167,11 +262,7 @@ pub(super) fn put_aside(
     adapter: AdapterAddress,
     which: Which,
 ) -> io::Result<()> {
-    let current = path_of(store, adapter);
-    let path = match which {
-        Which::Current => current,
-        Which::Predecessor => with_ending(&current, PREDECESSOR),
-    };
+    let path = path_of_which(store, adapter, which);
     files.rename(&path, &with_ending(&path, DAMAGED))
 }
 
@@ -187,6 +278,16 @@ pub(super) fn put_folder_aside(files: &Files, store: &Path, at: UnixMillis) -> i
 pub(super) enum Which {
     Current,
     Predecessor,
+}
+
+impl Which {
+    /// As problems name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Current => "the snapshot",
+            Self::Predecessor => "the snapshot before the last",
+        }
+    }
 }
 
 /// Removes everything of one adapter.
@@ -229,7 +330,7 @@ mod tests {
         let snapshots = read_all(store).unwrap().remove(&adapter(ADAPTER)).unwrap_or_default();
         [snapshots.current, snapshots.predecessor].map(|state| match state {
             FileState::Intact(copy) => Some(copy.table.generation()),
-            FileState::Missing => None,
+            FileState::Missing | FileState::Glanced(_) => None,
             FileState::Damaged { detail, .. } => panic!("{detail}"),
         })
     }

@@ -119,7 +119,7 @@ impl Bench {
         self.engine.commit(vec![(adapter, held)]).unwrap();
     }
 
-    pub fn snapshot(&self, adapter: AdapterAddress, now: UnixMillis) {
+    pub fn snapshot(&mut self, adapter: AdapterAddress, now: UnixMillis) {
         self.engine.write_snapshots(&[adapter], now).unwrap();
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::engine::Engine;
+use super::engine::{Engine, SnapshotsRead};
 use super::guard::guarded;
 use super::messages::{Checkpoint, CheckpointContent, StoreFault};
 use super::sled::Held;
@@ -38,6 +38,11 @@ pub(super) enum Job {
         adapters: Vec<AdapterAddress>,
         now: UnixMillis,
         reply: Reply<()>,
+    },
+    /// Reads snapshots that the start has only glanced at.
+    ReadSnapshots {
+        adapter: AdapterAddress,
+        reply: oneshot::Sender<SnapshotsRead>,
     },
     Drop {
         adapter: AdapterAddress,
@@ -110,6 +115,7 @@ fn perform(engine: &mut Engine, job: Job) {
             drop(reply.send(Committed { outcome, took: begin.elapsed() }));
         }
         Job::Snapshots { adapters, now, reply } => drop(reply.send(engine.write_snapshots(&adapters, now))),
+        Job::ReadSnapshots { adapter, reply } => drop(reply.send(engine.read_snapshots(adapter))),
         Job::Drop { adapter, reply } => drop(reply.send(engine.drop_adapter(adapter))),
         Job::SaveCheckpoint { adapter, table, reason, now, reply } => {
             let held = Held { table, record: engine.record(adapter) };

@@ -16,6 +16,7 @@
 //! own copies, where a damaged bond must not cost the others; imports are all or nothing.
 
 mod details;
+mod glance;
 mod read;
 mod write;
 
@@ -51,6 +52,11 @@ pub const VERSION: u64 = 1;
 
 /// What the `byte_order` field says: as management structures, HCI commands and SMP packets have it.
 const BYTE_ORDER: &str = "least_significant_first";
+
+/// What the `digest` field begins with.
+const DIGEST_KIND: &str = "sha256:";
+
+pub use glance::{GLANCE_HEAD_OCTETS, GLANCE_TAIL_OCTETS, Glance, glance, verify};
 
 /// One adapter of a document, whole.
 #[derive(Clone)]
@@ -133,6 +139,11 @@ pub fn write(
     layout: Layout,
 ) -> Result<Zeroizing<Vec<u8>>, FormatError> {
     write::document(adapters, created_at, layout)
+}
+
+/// The digest that a document of these adapters has; what is left out of [`write`] is left out here.
+pub fn digest(adapters: &[ExportAdapter<'_>]) -> Result<[u8; 32], FormatError> {
+    write::digest(adapters)
 }
 
 fn export(adapters: &[ExportAdapter<'_>], options: &ExportOptions) -> Result<Exported, FormatError> {

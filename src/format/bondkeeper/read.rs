@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use super::{AdapterCopy, BYTE_ORDER, Document, Policy, VERSION, details};
+use super::{AdapterCopy, BYTE_ORDER, DIGEST_KIND, Document, Policy, VERSION, details};
 use crate::bond::table::BONDS_PER_ADAPTER_MAX;
 use crate::bond::{
     AdapterAddress, AdapterRecord, Appearance, Bond, BondMetadata, BondTable, ConnectionParameters, Csrk,
@@ -18,8 +18,8 @@ use crate::format::{FormatError, FormatId, check};
 /// Octets of a bond's own check: enough that damage is not taken for a key.
 pub(super) const CHECK_OCTETS: usize = 8;
 
-const DOCUMENT_FIELDS: [&str; 7] =
-    ["format", "version", "source", "byte_order", "created_at", "adapters", "digest"];
+const DOCUMENT_FIELDS: [&str; 8] =
+    ["format", "version", "source", "byte_order", "created_at", "summary", "adapters", "digest"];
 const ADAPTER_FIELDS: [&str; 12] = [
     "address",
     "address_type",
@@ -97,7 +97,7 @@ fn digest_fits(fields: &Fields<'_>, adapters: &Json) -> Result<bool, Bad> {
     let stated = fields.required("digest", Json::as_text)?;
     let mut hash = Sha256::new();
     let canonical = adapters.feed_canonical(&mut hash);
-    Ok(canonical && stated == format!("sha256:{}", hex::encode(hash.finalize())))
+    Ok(canonical && stated == format!("{DIGEST_KIND}{}", hex::encode(hash.finalize())))
 }
 
 impl Reading {

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::details::{DetailsDto, LocalIdentityDto, OpaqueDto};
-use super::{BYTE_ORDER, FORMAT, Layout, VERSION};
+use super::glance::SummaryDto;
+use super::{BYTE_ORDER, DIGEST_KIND, FORMAT, Layout, VERSION};
 use crate::bond::{
     Bond, ConnectionParameters, Csrk, LinkKey, LoadRecord, Ltk, PeerAddress, UndoPoint, UnixMillis,
 };
@@ -25,6 +26,8 @@ struct DocumentDto<'a> {
     source: &'static str,
     byte_order: &'static str,
     created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<SummaryDto>,
     adapters: Vec<AdapterDto<'a>>,
     digest: String,
 }
@@ -149,13 +152,19 @@ pub(super) fn document(
 ) -> Result<Zeroizing<Vec<u8>>, FormatError> {
     let adapters: Vec<_> = adapters.iter().map(adapter_dto).collect::<Result<_, _>>()?;
     let bond_count: usize = adapters.iter().map(|adapter| adapter.bonds.len()).sum();
+    let digest = digest_of(&adapters)?;
+    let summary = match (&adapters[..], layout) {
+        ([adapter], Layout::Compact) => Some(SummaryDto::new(&adapter.address, adapter.generation, &digest)),
+        _ => None,
+    };
     let document = DocumentDto {
         format: FORMAT,
         version: VERSION,
         source: concat!("bondkeeper ", env!("CARGO_PKG_VERSION")),
         byte_order: BYTE_ORDER,
         created_at: rfc3339(created_at),
-        digest: format!("sha256:{}", hex::encode(digest_of(&adapters)?)),
+        summary,
+        digest: format!("{DIGEST_KIND}{}", hex::encode(digest)),
         adapters,
     };
     let room = BOND_OCTETS_EXPECTED * (bond_count + 4) * if layout == Layout::Pretty { 2 } else { 1 };
@@ -167,6 +176,12 @@ pub(super) fn document(
     written.map_err(|_| FormatError::Write)?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+/// The digest that a document of these adapters has.
+pub(super) fn digest(adapters: &[ExportAdapter<'_>]) -> Result<[u8; 32], FormatError> {
+    let adapters: Vec<_> = adapters.iter().map(adapter_dto).collect::<Result<_, _>>()?;
+    digest_of(&adapters)
 }
 
 /// What a document of these adapters carries, for the caller's report.

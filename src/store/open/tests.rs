@@ -2,7 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::bond::BondTable;
-use crate::store::engine::{DAMAGED_COPIES_MAX, damaged_copies};
+use crate::store::engine::{DAMAGED_COPIES_MAX, SnapshotsRead, damaged_copies};
 use crate::store::testing::{ADAPTER, OTHER, adapter, held, peer_text, same_tables, table_of};
 
 const NOW: UnixMillis = UnixMillis(5_000);
@@ -42,12 +42,14 @@ fn check_complete(folder: &Path, what: &str) -> StoreState {
     assert!(same_tables(&first.engine.held[&adapter(ADAPTER)].table, &table_of(BONDS)), "{what}");
     assert!(same_tables(&first.engine.held[&adapter(OTHER)].table, &table_of(2)), "{what}");
     assert!(first.engine.database.is_some(), "{what}");
+    first.read_snapshots();
     let stale: Vec<_> = first.stale_snapshots.iter().copied().collect();
     first.engine.write_snapshots(&stale, NOW).unwrap();
     first.engine.close();
     let state = first.state.clone();
     drop(first);
     let mut second = try_open(folder).unwrap();
+    second.read_snapshots();
     second.engine.close();
     assert_eq!(second.state, StoreState::Ok, "{what}: it was not mended");
     state
@@ -170,6 +172,104 @@ fn a_damaged_snapshot_is_reported_put_aside_and_written_again() {
     let state = check_complete(folder.path(), "damaged snapshot");
     assert!(detail(&state).starts_with("00:1A:7D:DA:71:11: the snapshot was damaged"), "{state:?}");
     assert!(path.exists() && path.with_extension("json.damaged").exists());
+}
+
+fn snapshot_of(folder: &Path, name: &str) -> PathBuf {
+    folder.join("snapshots").join(name)
+}
+
+/// Damage that no glance sees.
+fn damage_the_middle(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8].fill(b' ');
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn beside_a_whole_database_snapshots_are_glanced_at_and_read_later() {
+    let folder = filled();
+    let mut opened = try_open(folder.path()).unwrap();
+    assert_eq!(opened.engine.glanced.len(), 2);
+    assert!(opened.stale_snapshots.is_empty());
+    for of in [ADAPTER, OTHER] {
+        assert_eq!(opened.engine.read_snapshots(adapter(of)), SnapshotsRead::default());
+    }
+    assert!(opened.engine.glanced.is_empty());
+}
+
+#[test]
+fn damage_that_no_glance_sees_is_found_when_the_snapshots_are_read() {
+    for (name, stale) in [("00-1A-7D-DA-71-11.json", true), ("00-1A-7D-DA-71-11.json.1", false)] {
+        let folder = filled();
+        let path = snapshot_of(folder.path(), name);
+        damage_the_middle(&path);
+        let mut opened = try_open(folder.path()).unwrap();
+        assert_eq!(opened.state, StoreState::Ok, "{name}: it was read at once");
+        let read = opened.engine.read_snapshots(adapter(ADAPTER));
+        assert_eq!(read.is_stale, stale, "{name}");
+        assert!(read.problems[0].contains("was damaged"), "{name}: {read:?}");
+        let aside = snapshot_of(folder.path(), &format!("{name}.damaged"));
+        assert!(!path.exists() && aside.exists(), "{name}");
+        assert_eq!(opened.engine.read_snapshots(adapter(ADAPTER)), SnapshotsRead::default(), "told twice");
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_that_was_only_glanced_at_never_becomes_a_predecessor() {
+    let folder = filled();
+    damage_the_middle(&snapshot_of(folder.path(), "00-1A-7D-DA-71-11.json"));
+    let mut opened = try_open(folder.path()).unwrap();
+    opened.engine.write_snapshots(&[adapter(ADAPTER)], NOW).unwrap();
+    let files = snapshot::read_both(folder.path(), adapter(ADAPTER));
+    assert!(matches!(files.current, FileState::Intact(_)));
+    assert!(matches!(files.predecessor, FileState::Intact(_)), "the damaged one became the predecessor");
+    // Whoever asks next hears of it, whoever it is about.
+    let read = opened.engine.read_snapshots(adapter(OTHER));
+    assert!(read.problems.len() == 1 && !read.is_stale, "{read:?}");
+}
+
+#[test]
+fn a_snapshot_that_holds_another_record_is_stale_once_it_is_read() {
+    let folder = filled();
+    let mut opened = try_open(folder.path()).unwrap();
+    let mut other = opened.engine.held[&adapter(ADAPTER)].clone();
+    other.record.name = Some("another".to_owned());
+    opened.engine.commit(vec![(adapter(ADAPTER), other)]).unwrap();
+    opened.engine.close_and_unlock();
+    drop(opened);
+    let mut opened = try_open(folder.path()).unwrap();
+    assert!(opened.stale_snapshots.is_empty(), "the generation is the same");
+    assert!(opened.engine.read_snapshots(adapter(ADAPTER)).is_stale);
+    assert!(!opened.engine.read_snapshots(adapter(OTHER)).is_stale);
+}
+
+#[test]
+fn a_database_older_than_a_snapshot_is_noticed_before_anything_is_served() {
+    for predecessor in [false, true] {
+        let folder = filled();
+        let older = copied(folder.path());
+        let mut opened = try_open(folder.path()).unwrap();
+        opened.engine.commit(vec![(adapter(OTHER), held(table_of(5)))]).unwrap();
+        opened.engine.write_snapshots(&[adapter(OTHER)], NOW).unwrap();
+        if predecessor {
+            opened.engine.write_snapshots(&[adapter(OTHER)], NOW).unwrap();
+        }
+        opened.engine.close_and_unlock();
+        drop(opened);
+        if predecessor {
+            fs::remove_file(snapshot_of(folder.path(), "00-1A-7D-DA-71-12.json")).unwrap();
+        }
+        fs::remove_dir_all(folder.path().join(DATABASE)).unwrap();
+        copy_folder(&older.path().join(DATABASE), &folder.path().join(DATABASE), &|_| true).unwrap();
+        let opened = try_open(folder.path()).unwrap();
+        assert!(same_tables(&opened.engine.held[&adapter(OTHER)].table, &table_of(5)));
+        assert!(
+            detail(&opened.state).contains("5 bond(s) were taken from the snapshot"),
+            "{:?}",
+            opened.state
+        );
+    }
 }
 
 #[test]
