@@ -12,14 +12,16 @@ use tokio::sync::oneshot;
 
 use super::intake::kernel_event;
 use super::load::ListOutcome;
-use super::machine::{AdapterMachine, KernelEvent, Now, Output, Reply, RequestId, UnpairOutcome};
+use super::machine::{
+    AdapterMachine, IdentityOutcome, KernelEvent, Now, Output, Reply, RequestId, UnpairOutcome,
+};
 use super::messages::{AdapterHandle, Attach};
 use super::ports::{AdapterPorts, Waiting};
 use crate::bond::{AdapterAddress, PeerAddress, UnixMillis};
 use crate::mgmt::pump::{Batch, pump};
 use crate::mgmt::{
     Channel, Command, CommandFailure, Endpoint, Incoming, LoadList, MgmtSender, MgmtSocket, Outcome,
-    RawAddress, Reception, Session, Status, Ticket, filter,
+    PrivacySetting, RawAddress, Reception, Session, Status, Ticket, filter,
 };
 use crate::store::messages::{AdapterRecordChanged, BondsChanged, ReadCheckpoint, SaveCheckpoint};
 
@@ -37,6 +39,7 @@ pub type Clock = fn() -> UnixMillis;
 enum Awaited {
     List,
     Unpair,
+    Identity,
 }
 
 /// The socket of the present appearance.
@@ -202,6 +205,13 @@ impl AdapterActor {
         let now = self.now();
         match self.awaited.remove(&outcome.ticket) {
             Some(Awaited::List) => self.machine.list_outcome(list_outcome(&outcome), now),
+            Some(Awaited::Identity) => {
+                let outcome = identity_outcome(&outcome);
+                if outcome != IdentityOutcome::Taken {
+                    tracing::warn!(adapter = %self.address, ?outcome, "the adapter's own identity was not put back");
+                }
+                self.machine.identity_outcome(outcome, now);
+            }
             Some(Awaited::Unpair) => self.machine.unpair_outcome(unpair_outcome(&outcome), now),
             None => {}
         }
@@ -219,6 +229,7 @@ impl AdapterActor {
     fn carry_out(&mut self, output: Output, ctx: &mut Context<Self>) {
         match output {
             Output::SendList(list) => self.send_list(list, ctx),
+            Output::SetPrivacy(setting) => self.set_privacy(setting, ctx),
             Output::SendUnpair { peer, bredr } => self.send_unpair(peer, bredr, ctx),
             Output::SaveBonds(table) => {
                 // With what is remembered besides, as what can be undone belongs to the table.
@@ -275,6 +286,13 @@ impl AdapterActor {
         tracing::debug!(adapter = %self.address, list = ?list.kind(), records = list.len(), "loading");
         if let Err(what) = self.send(&Command::Load(list), Awaited::List, ctx) {
             self.machine.list_outcome(ListOutcome::Failed(what), self.now());
+        }
+    }
+
+    fn set_privacy(&mut self, setting: PrivacySetting, ctx: &mut Context<Self>) {
+        tracing::info!(adapter = %self.address, privacy = setting.privacy.as_str(), "putting the adapter's own identity back");
+        if let Err(what) = self.send(&Command::SetPrivacy(setting), Awaited::Identity, ctx) {
+            self.machine.identity_outcome(IdentityOutcome::Failed(what), self.now());
         }
     }
 
@@ -361,6 +379,14 @@ fn list_outcome(outcome: &Outcome) -> ListOutcome {
         Err(CommandFailure::Refused(Status::InvalidParameters)) => ListOutcome::Refused,
         Err(CommandFailure::TimedOut) => ListOutcome::Silent,
         Err(failure) => ListOutcome::Failed(failure.to_string()),
+    }
+}
+
+fn identity_outcome(outcome: &Outcome) -> IdentityOutcome {
+    match &outcome.result {
+        Ok(_) => IdentityOutcome::Taken,
+        Err(CommandFailure::Refused(Status::Rejected)) => IdentityOutcome::Rejected,
+        Err(failure) => IdentityOutcome::Failed(failure.to_string()),
     }
 }
 

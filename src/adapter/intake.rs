@@ -1,7 +1,7 @@
 //! The kernel's events in the words of the machine. Pure.
 
 use super::machine::KernelEvent;
-use crate::mgmt::{DisconnectReason, Event};
+use crate::mgmt::{DisconnectReason, Event, Settings};
 
 /// What an event means to the adapter; none where it means nothing.
 pub fn kernel_event(event: Event) -> Option<KernelEvent> {
@@ -23,7 +23,10 @@ pub fn kernel_event(event: Event) -> Option<KernelEvent> {
         Event::DeviceUnpaired { address } => {
             KernelEvent::Unpaired { peer: address.peer().ok()?, bredr: address.is_bredr() }
         }
-        Event::NewSettings(settings) => KernelEvent::Powered(settings.is_powered()),
+        Event::NewSettings(settings) => {
+            let privacy = settings.contains(Settings::PRIVACY);
+            KernelEvent::Settings { powered: settings.is_powered(), privacy }
+        }
         Event::LocalNameChanged { name, .. } => KernelEvent::Renamed(name),
         _ => return None,
     })
@@ -32,7 +35,7 @@ pub fn kernel_event(event: Event) -> Option<KernelEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mgmt::{RawAddress, Settings};
+    use crate::mgmt::RawAddress;
 
     #[test]
     fn a_private_address_connects_nobody_in_particular() {
@@ -46,10 +49,10 @@ mod tests {
     }
 
     #[test]
-    fn new_settings_tell_of_power() {
+    fn new_settings_tell_of_power_and_privacy() {
         let on = kernel_event(Event::NewSettings(Settings::POWERED));
-        assert!(matches!(on, Some(KernelEvent::Powered(true))));
-        let off = kernel_event(Event::NewSettings(Settings(0)));
-        assert!(matches!(off, Some(KernelEvent::Powered(false))));
+        assert!(matches!(on, Some(KernelEvent::Settings { powered: true, privacy: false })));
+        let off = kernel_event(Event::NewSettings(Settings::PRIVACY));
+        assert!(matches!(off, Some(KernelEvent::Settings { powered: false, privacy: true })));
     }
 }

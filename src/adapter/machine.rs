@@ -14,6 +14,9 @@ mod foreign;
 #[cfg(test)]
 mod foreign_tests;
 mod health;
+mod identity;
+#[cfg(test)]
+mod identity_tests;
 #[cfg(test)]
 mod interleavings;
 mod learn;
@@ -45,9 +48,10 @@ use crate::bond::{
     AdapterAddress, AdapterRecord, Appearance, BondTable, CapturedKey, Fingerprint, FingerprintKey, Mode,
     PeerAddress, UnixMillis,
 };
-use crate::mgmt::{LoadKind, LoadList};
+use crate::mgmt::{LoadKind, LoadList, PrivacySetting};
 use crate::store::messages::{StoreFault, StoredAdapter};
 use command::PendingCommand;
+pub use identity::IdentityOutcome;
 
 /// One point in time, on both clocks. Decisions use `instant`; `wall` is for people.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +93,11 @@ pub enum KernelEvent {
         peer: PeerAddress,
         bredr: bool,
     },
-    Powered(bool),
+    /// The controller's settings have changed.
+    Settings {
+        powered: bool,
+        privacy: bool,
+    },
     Renamed(String),
 }
 
@@ -110,6 +118,8 @@ pub struct RequestId(pub u64);
 pub enum Output {
     /// Load this list; answer with [`AdapterMachine::list_outcome`].
     SendList(LoadList),
+    /// Give the controller its identity; answer with [`AdapterMachine::identity_outcome`].
+    SetPrivacy(PrivacySetting),
     /// Unpair; answer with [`AdapterMachine::unpair_outcome`].
     SendUnpair {
         peer: PeerAddress,
@@ -158,6 +168,7 @@ pub struct AdapterOptions {
 struct Attachment {
     index: u16,
     powered: bool,
+    identity: identity::Identity,
     dual_mode: bool,
     appearance: Option<Appearance>,
     shadow: Shadow,
@@ -287,9 +298,11 @@ impl AdapterMachine {
     /// The adapter was plugged in, or was there when the service started.
     pub fn attach(&mut self, attach: Attach, now: Now) {
         let Attach { index, info, appearance, seen_appearing, lately } = attach;
+        let held = self.record.identity_held.as_deref();
         let mut attachment = Attachment {
             index,
             powered: info.powered,
+            identity: identity::Identity::at_attach(&info, held, appearance.as_ref()),
             dual_mode: info.bredr,
             shadow: if seen_appearing { Shadow::of_new_appearance() } else { Shadow::unknown() },
             appearance,
@@ -355,6 +368,9 @@ impl AdapterMachine {
             self.record.mode = Some(mode);
             self.outputs.push_back(Output::SaveRecord(self.record.clone()));
             if let Some(attachment) = &mut self.attachment {
+                if mode == Mode::Own {
+                    attachment.identity.want("mode");
+                }
                 // A hold may have kept a load back.
                 let (shadow, dual_mode) = (&attachment.shadow, attachment.dual_mode);
                 let missing = self.table.bonds().any(|bond| shadow.holds_bond(bond, dual_mode) != Some(true));
@@ -414,6 +430,7 @@ impl AdapterMachine {
     fn settle(&mut self, now: Now) {
         self.take_bluetoothds_word();
         self.note_verdict(now);
+        self.restore_identity();
         self.start_wanted_load(now);
         self.publish(now);
     }

@@ -1,5 +1,6 @@
 //! What an adapter actor is told and asked, and what it tells.
 
+mod identity;
 mod neighbours;
 mod paired;
 
@@ -13,9 +14,10 @@ use crate::bond::plan::{Hazard, RestoreMode};
 use crate::bond::undo::UndoPoint;
 use crate::bond::{
     AdapterAddress, AdapterRecord, Appearance, Bond, BondTable, Fingerprint, Health, LocalIdentity, Mode,
-    OpaqueItem, PeerAddress, Source, UnixMillis,
+    OpaqueItem, PeerAddress, Privacy, Source, UnixMillis,
 };
 
+pub use identity::{IdentityState, NotRestored};
 pub use neighbours::{Activity, ManagersChanged, Neighbourhood, NeighbourhoodChanged, Neighbours, Observed};
 pub use paired::{BluetoothdSeen, PairedPeers, PairedPeersSeen};
 
@@ -25,6 +27,8 @@ pub struct ControllerInfo {
     pub address: AdapterAddress,
     pub name: String,
     pub powered: bool,
+    /// Somebody has given it an identity of its own already.
+    pub privacy: bool,
     /// Has BR/EDR besides LE: only then link keys may be loaded.
     pub bredr: bool,
 }
@@ -307,6 +311,8 @@ pub struct AdapterStateChanged {
     pub last_persisted: Option<UnixMillis>,
     pub last_loaded: Option<UnixMillis>,
     pub last_error: Option<String>,
+    /// None where none is known.
+    pub local_identity: Option<IdentityState>,
     /// Things that were seen and not stored, by reason, since the service started.
     pub skipped: Vec<(&'static str, u64)>,
 }
@@ -377,6 +383,17 @@ pub enum EventKind {
     BondsOrphaned {
         peers: Vec<PeerAddress>,
     },
+    /// Another manager has given the adapter this identity, or has switched it off.
+    IdentityCaptured {
+        fingerprint: Fingerprint,
+        privacy: Option<Privacy>,
+        manager: String,
+    },
+    /// It was put back.
+    IdentityRestored {
+        fingerprint: Fingerprint,
+        privacy: Option<Privacy>,
+    },
     /// Keys were loaded into the kernel.
     AdapterLoaded {
         ltk_count: usize,
@@ -392,7 +409,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every `event_type` there is: Home Assistant drops an event of a type that was not announced.
-    pub const EVENT_TYPES: [&str; 11] = [
+    pub const EVENT_TYPES: [&str; 13] = [
         "bond_added",
         "bond_updated",
         "bond_removed",
@@ -402,6 +419,8 @@ impl EventKind {
         "bonds_orphaned",
         "bond_suspect",
         "bond_recovered",
+        "identity_captured",
+        "identity_restored",
         "adapter_loaded",
         "adapter_held",
     ];
@@ -418,6 +437,8 @@ impl EventKind {
             Self::BondRecovered(_) => "bond_recovered",
             Self::BondOrphaned(_) => "bond_orphaned",
             Self::BondsOrphaned { .. } => "bonds_orphaned",
+            Self::IdentityCaptured { .. } => "identity_captured",
+            Self::IdentityRestored { .. } => "identity_restored",
             Self::AdapterLoaded { .. } => "adapter_loaded",
             Self::AdapterHeld { .. } => "adapter_held",
         }

@@ -38,6 +38,22 @@ pub struct AdapterStateDto {
     pub last_persisted: Option<String>,
     pub last_loaded: Option<String>,
     pub last_error: Option<String>,
+    pub local_identity: LocalIdentityDto,
+}
+
+/// What is known of the adapter's own identity. There is no field for its key, and there must never be one.
+#[derive(Debug, Clone, Serialize)]
+pub struct LocalIdentityDto {
+    /// `unknown`, `stored`, `off`, `in_force` or `not_restored`.
+    pub state: &'static str,
+    pub fingerprint: Option<String>,
+    /// `off`, `on` or `limited`; null where that is not known.
+    pub privacy: Option<&'static str>,
+    pub restored_at: Option<String>,
+    /// Why it was not restored: a word for programs.
+    pub reason: Option<&'static str>,
+    pub message: Option<String>,
+    pub advice: Option<String>,
 }
 
 /// What the gate says, and what the user can do about it.
@@ -256,7 +272,17 @@ pub enum EventDataDto {
     Peers(PeersDto),
     Loaded { ltk_count: usize, irk_count: usize, link_key_count: usize },
     Held { reason: String, advice: String },
+    Identity(IdentityDto),
     None {},
+}
+
+/// The adapter's own identity was seen, or put back.
+#[derive(Debug, Clone, Serialize)]
+pub struct IdentityDto {
+    pub fingerprint: String,
+    pub privacy: Option<&'static str>,
+    /// Who has set it; null where we have.
+    pub manager: Option<String>,
 }
 
 /// What a restore, an import or an adoption did.

@@ -22,6 +22,10 @@ pub enum Action {
     BondOrphaned,
     /// Bonds were restored, imported, adopted or undone; the cause says which.
     BondsRestored,
+    /// Another manager has set the adapter's own identity.
+    IdentityCaptured,
+    /// It was put back.
+    IdentityRestored,
     /// A client's command that may have changed something was answered.
     Command,
     StoreRebuilt,
@@ -37,6 +41,8 @@ impl Action {
             Self::BondsLearned => "bonds_learned",
             Self::BondOrphaned => "bond_orphaned",
             Self::BondsRestored => "bonds_restored",
+            Self::IdentityCaptured => "identity_captured",
+            Self::IdentityRestored => "identity_restored",
             Self::Command => "command",
             Self::StoreRebuilt => "store_rebuilt",
         }

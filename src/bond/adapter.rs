@@ -60,6 +60,15 @@ pub struct LoadRecord {
     pub at: UnixMillis,
 }
 
+/// When the kernel last had the adapter's own identity, and in which appearance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityRecord {
+    pub appearance: Appearance,
+    pub at: UnixMillis,
+    /// We put it there; else another manager did.
+    pub restored: bool,
+}
+
 /// What is remembered of an adapter besides its bonds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AdapterRecord {
@@ -75,6 +84,7 @@ pub struct AdapterRecord {
     pub bluetoothd: Option<String>,
     /// The adapter's own identity, where it was seen or imported.
     pub local_identity: Option<LocalIdentity>,
+    pub identity_held: Option<Box<IdentityRecord>>,
     /// Of formats that keep something of their own beside the bonds.
     pub opaque: Vec<OpaqueItem>,
     /// What `bonds/undo` undoes.
@@ -98,9 +108,18 @@ impl AdapterRecord {
     /// Takes from an import what is not known here yet; true when anything was taken. What is known
     /// stays: it was seen on this adapter, or the user brought it in before.
     pub fn complete(&mut self, local_identity: Option<&LocalIdentity>, opaque: &[OpaqueItem]) -> bool {
-        let before = (self.local_identity.is_some(), self.opaque.len());
-        if self.local_identity.is_none() {
-            self.local_identity = local_identity.cloned();
+        let known = |record: &Self| {
+            let privacy = record.local_identity.as_ref().map(|identity| identity.privacy);
+            (privacy, record.opaque.len())
+        };
+        let before = known(self);
+        match (&mut self.local_identity, local_identity) {
+            (None, Some(_)) => self.local_identity = local_identity.cloned(),
+            // Some sources have the key alone.
+            (Some(known), Some(identity)) if known.irk == identity.irk => {
+                known.privacy = known.privacy.or(identity.privacy);
+            }
+            _ => {}
         }
         for item in opaque {
             let known = |known: &OpaqueItem| (&known.format, &known.name) == (&item.format, &item.name);
@@ -108,7 +127,7 @@ impl AdapterRecord {
                 self.opaque.push(item.clone());
             }
         }
-        before != (self.local_identity.is_some(), self.opaque.len())
+        before != known(self)
     }
 }
 
@@ -117,6 +136,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::bond::Privacy;
     use crate::bond::testing::irk;
 
     #[test]
@@ -127,6 +147,7 @@ mod tests {
             value: Zeroizing::new(vec![value]),
         };
         let identity = |seed| LocalIdentity { irk: irk(seed), privacy: None };
+        let with = |privacy| LocalIdentity { privacy: Some(privacy), ..identity(1) };
         let mut record = AdapterRecord::default();
         assert!(record.complete(Some(&identity(1)), &[item("General", 1)]));
         assert!(!record.complete(Some(&identity(2)), &[item("General", 2)]));
@@ -134,6 +155,9 @@ mod tests {
         assert!(record.local_identity == Some(identity(1)));
         assert!(record.opaque == [item("General", 1), item("Other", 3)]);
         assert!(!record.complete(None, &[]));
+        assert!(record.complete(Some(&with(Privacy::On)), &[]));
+        assert!(!record.complete(Some(&with(Privacy::Off)), &[]));
+        assert!(record.local_identity == Some(with(Privacy::On)));
     }
 
     #[test]

@@ -134,13 +134,54 @@ impl PeerDetails {
     }
 }
 
+/// Whether an adapter hides behind private addresses. [MGMT Set Privacy]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privacy {
+    /// It shows its identity address.
+    Off,
+    /// It always uses private addresses.
+    On,
+    /// It uses them, except while it is discoverable.
+    Limited,
+}
+
+impl Privacy {
+    /// As the kernel's command has it.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Off => 0,
+            Self::On => 1,
+            Self::Limited => 2,
+        }
+    }
+
+    /// Back from that; none for what the kernel refuses.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Off),
+            1 => Some(Self::On),
+            2 => Some(Self::Limited),
+            _ => None,
+        }
+    }
+
+    /// The word that topics use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Limited => "limited",
+        }
+    }
+}
+
 /// What makes the adapter itself recognisable to its peers: the key under which it makes its
 /// own private addresses.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LocalIdentity {
     pub irk: Irk,
-    /// Whether the adapter hides behind private addresses; none where the source does not say.
-    pub privacy: Option<bool>,
+    /// None where the source does not say.
+    pub privacy: Option<Privacy>,
 }
 
 impl fmt::Debug for LocalIdentity {

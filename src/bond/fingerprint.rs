@@ -7,6 +7,7 @@ use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::bond::Bond;
+use super::details::LocalIdentity;
 use super::ltk::Ltk;
 
 /// Octets of the node's fingerprint key: as long as the hash's output, beyond which it gains nothing.
@@ -46,6 +47,14 @@ impl FingerprintKey {
     pub fn fingerprint(&self, bond: &Bond) -> Fingerprint {
         let mut hash = self.hash(b"bond");
         feed_bond(&mut hash, bond);
+        let out = hash.finalize().into_bytes();
+        Fingerprint([out[0], out[1], out[2], out[3]])
+    }
+
+    /// Fingerprint of an adapter's own identity.
+    pub fn fingerprint_of_identity(&self, identity: &LocalIdentity) -> Fingerprint {
+        let mut hash = self.hash(b"identity");
+        hash.update(identity.irk.key.expose());
         let out = hash.finalize().into_bytes();
         Fingerprint([out[0], out[1], out[2], out[3]])
     }

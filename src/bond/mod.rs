@@ -22,11 +22,13 @@ pub mod table;
 pub(crate) mod testing;
 pub mod undo;
 
-pub use adapter::{AdapterRecord, Appearance, LoadRecord, Mode};
+pub use adapter::{AdapterRecord, Appearance, IdentityRecord, LoadRecord, Mode};
 pub use address::{AdapterAddress, AddressError, PeerAddress, PeerAddressType};
 pub use bond::{Bond, BondMetadata, ConnectionParameters, UnixMillis};
 pub use custody::{Custody, Source};
-pub use details::{KeySecurity, LocalIdentity, OpaqueItem, PeerDetails, RolePreference, ServiceUuid};
+pub use details::{
+    KeySecurity, LocalIdentity, OpaqueItem, PeerDetails, Privacy, RolePreference, ServiceUuid,
+};
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use health::Health;
 pub use key::{Csrk, Irk, KeyError, KeyMaterial, LinkKey, LinkKeyType};

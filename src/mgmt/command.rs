@@ -9,6 +9,7 @@
 //! | Pair Device | 0x0019 | address \[7\], IO capability u8 |
 //! | Cancel Pair Device | 0x001A | address \[7\] |
 //! | Unpair Device | 0x001B | address \[7\], disconnect u8 |
+//! | Set Privacy | 0x002F | privacy u8, local IRK \[16\] |
 //! | the loads | | see [`load`](super::load) |
 //!
 //! Source: the commands of these names in `[MGMT]`.
@@ -18,6 +19,7 @@ use zeroize::Zeroizing;
 use super::frame::{HEADER_OCTETS, put_header};
 use super::load::LoadList;
 use super::opcode::{CommandSpec, Opcode};
+use super::privacy::PrivacySetting;
 use super::record::{ADDRESS_INFO_OCTETS, RawAddress};
 use super::status::Status;
 
@@ -32,6 +34,8 @@ pub enum Command {
     ReadIndexList,
     ReadInfo,
     SetPowered(bool),
+    /// Gives the controller its own identity; a powered one refuses.
+    SetPrivacy(PrivacySetting),
     /// Replaces one of the kernel's lists.
     Load(LoadList),
     Disconnect {
@@ -70,6 +74,7 @@ impl Command {
             Self::ReadIndexList => Opcode::READ_INDEX_LIST,
             Self::ReadInfo => Opcode::READ_INFO,
             Self::SetPowered(_) => Opcode::SET_POWERED,
+            Self::SetPrivacy(_) => Opcode::SET_PRIVACY,
             Self::Load(list) => list.kind().opcode(),
             Self::Disconnect { .. } => Opcode::DISCONNECT,
             Self::GetConnections => Opcode::GET_CONNECTIONS,
@@ -98,6 +103,7 @@ impl Command {
             | Self::ReadInfo
             | Self::GetConnections => {}
             Self::SetPowered(powered) => frame.push(u8::from(*powered)),
+            Self::SetPrivacy(setting) => setting.put(&mut frame),
             Self::Load(list) => list.put(&mut frame),
             Self::Disconnect { peer } | Self::CancelPairDevice { peer } => peer.put(&mut frame),
             Self::PairDevice { peer, io_capability } => {
@@ -121,6 +127,7 @@ impl Command {
             | Self::ReadInfo
             | Self::GetConnections => 0,
             Self::SetPowered(_) => 1,
+            Self::SetPrivacy(_) => PrivacySetting::OCTETS,
             Self::Load(list) => list.parameter_octets(),
             Self::Disconnect { .. } | Self::CancelPairDevice { .. } => ADDRESS_INFO_OCTETS,
             Self::PairDevice { .. } | Self::UnpairDevice { .. } => ADDRESS_INFO_OCTETS + 1,

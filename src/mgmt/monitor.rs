@@ -19,7 +19,7 @@
 //! that is open. A command is seen before its result: a load counts as done with its Command Complete
 //! of the same cookie. Other opcodes are tolerated.
 //!
-//! Must never keep more of a command than the keys of a load: the local IRK of Set Privacy is skipped.
+//! Must never keep more of a command than the keys of a load and the identity of Set Privacy, and never show them.
 
 use std::fmt;
 
@@ -28,6 +28,7 @@ use super::frame::{Cursor, DecodeError, Frame, Short, text};
 use super::hci::HciEvent;
 use super::load::LoadKind;
 use super::opcode::Opcode;
+use super::privacy::PrivacySetting;
 use super::record::{KeyRecord, RawAddress};
 use super::status::Status;
 use crate::bond::address::ADDRESS_OCTETS;
@@ -129,9 +130,7 @@ pub enum ForeignCommand {
     /// A load whose count and length do not agree; the kernel refuses it and keeps its list.
     MalformedLoad(LoadKind),
     /// Also makes the kernel ask peers for their IRKs.
-    SetPrivacy {
-        mode: u8,
-    },
+    SetPrivacy(PrivacySetting),
     Unpair {
         address: RawAddress,
         disconnect: bool,
@@ -233,7 +232,7 @@ impl ForeignCommand {
             });
         }
         Ok(match opcode {
-            Opcode::SET_PRIVACY => Self::SetPrivacy { mode: cursor.u8()? },
+            Opcode::SET_PRIVACY => Self::SetPrivacy(PrivacySetting::read(cursor)?),
             Opcode::UNPAIR_DEVICE => {
                 Self::Unpair { address: RawAddress::read(cursor)?, disconnect: cursor.u8()? != 0 }
             }

@@ -62,7 +62,6 @@ impl Opcode {
     pub const PAIR_DEVICE: Self = Self(0x0019);
     pub const CANCEL_PAIR_DEVICE: Self = Self(0x001A);
     pub const UNPAIR_DEVICE: Self = Self(0x001B);
-    /// Not sent by us; watched on the monitor channel, as it prepares an adapter for IRKs.
     pub const SET_PRIVACY: Self = Self(0x002F);
     pub const LOAD_IRKS: Self = Self(0x0030);
     pub const LOAD_CONNECTION_PARAMETERS: Self = Self(0x0035);
@@ -74,9 +73,6 @@ impl Opcode {
 
     /// The command's name, where it has one here.
     pub fn name(self) -> Option<&'static str> {
-        if self == Self::SET_PRIVACY {
-            return Some("Set Privacy");
-        }
         self.spec().map(|spec| spec.name)
     }
 }
@@ -86,7 +82,7 @@ const fn row(opcode: Opcode, name: &'static str, deadline: Duration, reply: Repl
 }
 
 /// Every command that can be sent.
-pub const COMMANDS: [CommandSpec; 14] = [
+pub const COMMANDS: [CommandSpec; 15] = [
     row(Opcode::READ_VERSION, "Read Management Version Information", DEADLINE_AT_ONCE, ReplyForm::Version),
     row(Opcode::READ_COMMANDS, "Read Management Supported Commands", DEADLINE_AT_ONCE, ReplyForm::Commands),
     row(Opcode::READ_INDEX_LIST, "Read Controller Index List", DEADLINE_AT_ONCE, ReplyForm::IndexList),
@@ -99,6 +95,7 @@ pub const COMMANDS: [CommandSpec; 14] = [
     row(Opcode::PAIR_DEVICE, "Pair Device", DEADLINE_PAIRING, ReplyForm::Address),
     row(Opcode::CANCEL_PAIR_DEVICE, "Cancel Pair Device", DEADLINE_CONTROLLER, ReplyForm::Address),
     row(Opcode::UNPAIR_DEVICE, "Unpair Device", DEADLINE_CONTROLLER, ReplyForm::Address),
+    row(Opcode::SET_PRIVACY, "Set Privacy", DEADLINE_AT_ONCE, ReplyForm::Settings),
     row(Opcode::LOAD_IRKS, "Load Identity Resolving Keys", DEADLINE_AT_ONCE, ReplyForm::Empty),
     row(Opcode::LOAD_CONNECTION_PARAMETERS, "Load Connection Parameters", DEADLINE_AT_ONCE, ReplyForm::Empty),
 ];

@@ -308,6 +308,7 @@ fn each_violation_is_noticed() {
 #[test]
 fn every_event_that_is_published_was_announced() {
     let none = Vec::new;
+    let fingerprint = crate::bond::Fingerprint::from_octets([0; 4]);
     let kinds = [
         EventKind::BondAdded(described(secure_bond(PEER, 1))),
         EventKind::BondUpdated(described(secure_bond(PEER, 1))),
@@ -318,6 +319,8 @@ fn every_event_that_is_published_was_announced() {
         EventKind::BondsOrphaned { peers: none() },
         EventKind::BondSuspect(described(secure_bond(PEER, 1))),
         EventKind::BondRecovered(described(secure_bond(PEER, 1))),
+        EventKind::IdentityCaptured { fingerprint, privacy: None, manager: String::new() },
+        EventKind::IdentityRestored { fingerprint, privacy: None },
         EventKind::AdapterLoaded { ltk_count: 0, irk_count: 0, link_key_count: 0 },
         EventKind::AdapterHeld { reason: String::new(), advice: String::new() },
     ];
@@ -333,6 +336,8 @@ fn every_event_that_is_published_was_announced() {
             | EventKind::BondSuspect(_)
             | EventKind::BondRecovered(_)
             | EventKind::BondsOrphaned { .. }
+            | EventKind::IdentityCaptured { .. }
+            | EventKind::IdentityRestored { .. }
             | EventKind::AdapterLoaded { .. }
             | EventKind::AdapterHeld { .. } => {}
         }

@@ -5,7 +5,7 @@
 use crate::adapter::gate::{HoldReason, Verdict};
 use crate::adapter::messages::{
     AdapterEvent, AdapterStateChanged, BondDescription, BondsDescription, CommandError, EventKind,
-    KernelSide, RestoreReport,
+    IdentityState, KernelSide, NotRestored, RestoreReport,
 };
 use crate::api::answers::{
     CheckpointDto, KernelDto, KernelListDto, PlanDto, PlanPeers, ReportDto, RestoreDto, ResultDto, UndoneDto,
@@ -13,15 +13,15 @@ use crate::api::answers::{
 };
 use crate::api::bridge::{AuditDto, StoreDto};
 use crate::api::dto::{
-    AdapterEventDto, AdapterStateDto, BondDto, BondFacts, BondListDto, EventDataDto, GateDto, PeersDto,
-    RestoredDto, bond_address_type, first_peers, moment,
+    AdapterEventDto, AdapterStateDto, BondDto, BondFacts, BondListDto, EventDataDto, GateDto, IdentityDto,
+    LocalIdentityDto, PeersDto, RestoredDto, bond_address_type, first_peers, moment,
 };
 use crate::api::limits::REPORT_LINES_MAX;
 use crate::api::rfc3339::rfc3339;
 use crate::api::{ApiError, Code};
 use crate::audit::messages::AuditStateChanged;
-use crate::bond::AdapterAddress;
 use crate::bond::plan::RestoreMode;
+use crate::bond::{AdapterAddress, Fingerprint, Privacy};
 use crate::store::messages::{Checkpoint, StoreFault, StoreState};
 
 pub(super) fn adapter_state(state: &AdapterStateChanged) -> AdapterStateDto {
@@ -49,6 +49,20 @@ pub(super) fn adapter_state(state: &AdapterStateChanged) -> AdapterStateDto {
         last_persisted: moment(state.last_persisted),
         last_loaded: moment(state.last_loaded),
         last_error: state.last_error.clone(),
+        local_identity: local_identity(state.local_identity.as_ref()),
+    }
+}
+
+fn local_identity(identity: Option<&IdentityState>) -> LocalIdentityDto {
+    let why = identity.and_then(|identity| identity.not_restored.as_ref());
+    LocalIdentityDto {
+        state: identity.map_or("unknown", IdentityState::as_str),
+        fingerprint: identity.map(|identity| identity.fingerprint.to_string()),
+        privacy: identity.and_then(|identity| identity.privacy).map(Privacy::as_str),
+        restored_at: moment(identity.and_then(|identity| identity.restored_at)),
+        reason: why.map(NotRestored::code),
+        message: why.map(NotRestored::words),
+        advice: why.map(NotRestored::advice),
     }
 }
 
@@ -94,6 +108,8 @@ pub(super) fn adapter_event(event: &AdapterEvent, seq: u64) -> AdapterEventDto {
         EventKind::BondsRestored { .. }
         | EventKind::BondsLearned { .. }
         | EventKind::BondsOrphaned { .. }
+        | EventKind::IdentityCaptured { .. }
+        | EventKind::IdentityRestored { .. }
         | EventKind::AdapterLoaded { .. }
         | EventKind::AdapterHeld { .. } => (None, None),
     };
@@ -132,7 +148,23 @@ fn event_data(kind: &EventKind) -> EventDataDto {
         EventKind::AdapterHeld { reason, advice } => {
             EventDataDto::Held { reason: reason.clone(), advice: advice.clone() }
         }
+        EventKind::IdentityCaptured { fingerprint, privacy, manager } => {
+            identity_data(*fingerprint, *privacy, Some(manager))
+        }
+        EventKind::IdentityRestored { fingerprint, privacy } => identity_data(*fingerprint, *privacy, None),
     }
+}
+
+fn identity_data(
+    fingerprint: Fingerprint,
+    privacy: Option<Privacy>,
+    manager: Option<&String>,
+) -> EventDataDto {
+    EventDataDto::Identity(IdentityDto {
+        fingerprint: fingerprint.to_string(),
+        privacy: privacy.map(Privacy::as_str),
+        manager: manager.cloned(),
+    })
 }
 
 pub(super) fn store(state: &StoreState) -> StoreDto {

@@ -105,6 +105,7 @@ fn an_adapter() {
         neighbours: None,
         sync: Sync::Absent,
         last_persisted: None,
+        local_identity: None,
         ..state(address(ADAPTER), None)
     };
     insta::assert_snapshot!("adapter_state_absent", pretty(&adapter_state(&blank)));

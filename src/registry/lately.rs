@@ -1,4 +1,4 @@
-//! What other processes have loaded at each index since a controller took it. Sans-io.
+//! What other processes have loaded and set at each index since a controller took it. Sans-io.
 //!
 //! A manager loads its lists tens of milliseconds after a controller appears, at times before the adapter
 //! is attached: what was seen until then must not be lost. Holds keys, in memory only, until the controller
@@ -18,7 +18,7 @@ const LOADS_PER_INDEX_MAX: usize = 64;
 /// See the module text.
 #[derive(Default)]
 pub struct Lately {
-    loads: BTreeMap<u16, Vec<Observed>>,
+    done: BTreeMap<u16, Vec<Observed>>,
 }
 
 impl Lately {
@@ -26,10 +26,10 @@ impl Lately {
     pub fn take(&mut self, observed: Observed) {
         match &observed.activity {
             Activity::Reset => {
-                self.loads.remove(&observed.index);
+                self.done.remove(&observed.index);
             }
             Activity::Loaded { process, load } => {
-                let loads = self.loads.entry(observed.index).or_default();
+                let loads = self.done.entry(observed.index).or_default();
                 loads.retain(|earlier| !is_load_of(earlier, process, load));
                 if loads.len() >= LOADS_PER_INDEX_MAX {
                     loads.remove(0);
@@ -37,18 +37,24 @@ impl Lately {
                 loads.push(observed);
             }
             Activity::Unpaired { address } => {
-                for earlier in self.loads.get_mut(&observed.index).into_iter().flatten() {
+                for earlier in self.done.get_mut(&observed.index).into_iter().flatten() {
                     drop_peer(earlier, *address);
                 }
+            }
+            // Only the latest counts.
+            Activity::PrivacySet { .. } => {
+                let done = self.done.entry(observed.index).or_default();
+                done.retain(|earlier| !matches!(earlier.activity, Activity::PrivacySet { .. }));
+                done.push(observed);
             }
             // Nothing of ours is loaded before the adapter is attached, and a link that came before it says little.
             Activity::OwnLoadEnded { .. } | Activity::Evidence { .. } => {}
         }
     }
 
-    /// The loads at this index that were for this adapter, in order.
+    /// What was done at this index to this adapter, in order.
     pub fn at(&self, index: u16, adapter: AdapterAddress) -> Vec<Observed> {
-        let loads = self.loads.get(&index).into_iter().flatten();
+        let loads = self.done.get(&index).into_iter().flatten();
         loads.filter(|observed| Self::concerns(observed, adapter)).cloned().collect()
     }
 
@@ -76,9 +82,9 @@ fn drop_peer(observed: &mut Observed, address: RawAddress) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bond::CapturedKey;
     use crate::bond::testing::{peer, secure_ltk};
-    use crate::mgmt::{KeyRecord, LoadKind};
+    use crate::bond::{CapturedKey, Privacy};
+    use crate::mgmt::{KeyRecord, LoadKind, PrivacySetting};
 
     const ADAPTER: &str = "00:1A:7D:DA:71:11";
     const LOCK: &str = "C0:FF:EE:00:00:01";
@@ -114,6 +120,22 @@ mod tests {
         assert_eq!(record_counts(&lately, ADAPTER), [2, 0]);
         lately.take(observed(Activity::Reset));
         assert!(record_counts(&lately, ADAPTER).is_empty());
+    }
+
+    #[test]
+    fn the_latest_identity_that_somebody_gave_is_kept_until_the_controller_goes() {
+        let mut lately = Lately::default();
+        for privacy in [Privacy::Off, Privacy::On] {
+            let setting = PrivacySetting { privacy, irk: None };
+            lately.take(observed(Activity::PrivacySet { process: "a".to_owned(), setting }));
+        }
+        let kept = lately.at(0, ADAPTER.parse().unwrap());
+        let [Observed { activity: Activity::PrivacySet { setting, .. }, .. }] = &kept[..] else {
+            panic!("{kept:?}")
+        };
+        assert_eq!(setting.privacy, Privacy::On);
+        lately.take(observed(Activity::Reset));
+        assert!(lately.at(0, ADAPTER.parse().unwrap()).is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::adapter::messages::{Attach, ControllerInfo};
 use crate::bond::{AdapterAddress, Appearance};
-use crate::mgmt::{ControllerInformation, Event};
+use crate::mgmt::{ControllerInformation, Event, Settings};
 
 /// How often everything is listed again. Long enough to cost nothing, short enough that a lost event
 /// costs a user little.
@@ -186,6 +186,7 @@ impl RegistryMachine {
             address,
             name: information.name.clone(),
             powered: information.current.is_powered(),
+            privacy: information.current.contains(Settings::PRIVACY),
             bredr: information.supports_bredr(),
         };
         let seen_appearing = controller.seen_appearing;
@@ -216,7 +217,6 @@ impl RegistryMachine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mgmt::Settings;
 
     const ONE: &str = "00:1A:7D:DA:71:11";
     const TWO: &str = "00:1A:7D:DA:71:12";

@@ -226,6 +226,7 @@ mod tag {
     pub const UNDO: u8 = 39;
     /// As many as there are bonds with evidence.
     pub const HEALTH: u8 = 40;
+    pub const IDENTITY_HELD: u8 = 41;
     pub const BLUETOOTHD: u8 = 42;
 
     pub const SEAL: u8 = 48;
@@ -323,6 +324,9 @@ impl Writer {
         }
         if let Some(identity) = &record.local_identity {
             self.local_identity(identity);
+        }
+        if let Some(held) = &record.identity_held {
+            self.identity_held(held);
         }
         self.opaque(&record.opaque);
         if let Some(point) = &record.undo {

@@ -13,7 +13,8 @@ use crate::adapter::messages::{Activity, Neighbourhood, Observed};
 use crate::bond::address::ADDRESS_OCTETS;
 use crate::mgmt::monitor::{ControlSocket, Cookie};
 use crate::mgmt::{
-    ForeignCommand, ForeignLoad, LoadKind, MonitorFrame, MonitorRecord, Opcode, RawAddress, Status,
+    ForeignCommand, ForeignLoad, LoadKind, MonitorFrame, MonitorRecord, Opcode, PrivacySetting, RawAddress,
+    Status,
 };
 
 /// Processes that keep key lists of their own from the moment they hold a control socket.
@@ -29,6 +30,7 @@ enum Pending {
     Load(Arc<ForeignLoad>),
     OwnLoad(LoadKind),
     Unpair(RawAddress),
+    SetPrivacy(PrivacySetting),
 }
 
 /// See the module text.
@@ -131,6 +133,7 @@ impl WatchMachine {
             ForeignCommand::Load(load) if ours => Pending::OwnLoad(load.kind),
             ForeignCommand::Load(load) => Pending::Load(Arc::new(load)),
             ForeignCommand::Unpair { address, .. } if !ours => Pending::Unpair(address),
+            ForeignCommand::SetPrivacy(setting) if !ours => Pending::SetPrivacy(setting),
             _ => return,
         };
         if self.unanswered.len() < UNANSWERED_MAX {
@@ -146,15 +149,22 @@ impl WatchMachine {
             Pending::OwnLoad(kind) => self.observe(index, Activity::OwnLoadEnded { kind, taken }),
             Pending::Unpair(address) if taken => self.observe(index, Activity::Unpaired { address }),
             Pending::Load(load) if taken => {
-                let process = self.sockets.get(&cookie).map_or("unknown", |socket| socket.process.as_str());
-                let process = process.to_owned();
+                let process = self.process(cookie);
                 let is_new = self.loaders.entry(index).or_default().insert(process.clone());
                 self.observe(index, Activity::Loaded { process, load });
                 return is_new;
             }
-            Pending::Unpair(_) | Pending::Load(_) => {}
+            Pending::SetPrivacy(setting) if taken => {
+                let process = self.process(cookie);
+                self.observe(index, Activity::PrivacySet { process, setting });
+            }
+            Pending::Unpair(_) | Pending::Load(_) | Pending::SetPrivacy(_) => {}
         }
         false
+    }
+
+    fn process(&self, cookie: Cookie) -> String {
+        self.sockets.get(&cookie).map_or("unknown", |socket| socket.process.as_str()).to_owned()
     }
 
     fn is_ours(&self, cookie: Cookie) -> bool {
@@ -179,6 +189,7 @@ impl WatchMachine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bond::Privacy;
     use crate::mgmt::hci::HciEvent;
 
     const OWN: &str = "bondkeeper";
@@ -274,6 +285,9 @@ mod tests {
             }
             Activity::OwnLoadEnded { kind, taken } => format!("{} own {kind:?} {taken}", observed.index),
             Activity::Unpaired { address } => format!("{} unpaired {address}", observed.index),
+            Activity::PrivacySet { process, setting } => {
+                format!("{} {:?} by {process}", observed.index, setting.privacy)
+            }
             Activity::Evidence { peer, evidence } => {
                 format!("{} {} of {peer}", observed.index, evidence.as_str())
             }
@@ -329,6 +343,24 @@ mod tests {
             frame(MonitorRecord::Link(HciEvent::Encrypted { handle: 3 })),
         ]);
         assert_eq!(told, ["0 encrypted of C0:FF:EE:00:00:01", "0 key_mismatch of C0:FF:EE:00:00:01"]);
+    }
+
+    #[test]
+    fn an_identity_that_another_process_has_given_is_told_once_the_kernel_has_taken_it() {
+        let set = |cookie, privacy| {
+            let command = ForeignCommand::SetPrivacy(PrivacySetting { privacy, irk: None });
+            let opcode = Opcode::SET_PRIVACY;
+            MonitorFrame { index: 0, record: MonitorRecord::Command { cookie, opcode, command } }
+        };
+        let ended = |cookie, status| {
+            let (opcode, status) = (Opcode::SET_PRIVACY, Status::from_code(status));
+            MonitorFrame { index: 0, record: MonitorRecord::CommandEnded { cookie, opcode, status } }
+        };
+        let refused = [opened(1, OWN), opened(2, "a"), set(1, Privacy::On), ended(1, 0), set(2, Privacy::On)];
+        let refused = refused.into_iter().chain([ended(2, 0x0B)]);
+        assert!(told(refused.clone()).is_empty());
+        let frames = refused.chain([set(2, Privacy::Limited), ended(2, 0), ended(2, 0)]);
+        assert_eq!(told(frames), ["0 Limited by a"]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod copies;
 mod discovery;
 mod habluetooth;
 mod health;
+mod identity;
 mod interop;
 mod kernel_faults;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]

@@ -21,6 +21,10 @@ pub use super::health::{
     a_peer_that_lost_its_keys_turns_suspect_then_stale_and_ok_after_a_new_pairing,
     so_does_a_peer_with_a_private_address,
 };
+pub use super::identity::{
+    a_peer_that_knows_the_adapter_by_private_addresses_knows_it_again_after_a_replug,
+    a_powered_adapter_is_left_as_it_is_until_it_is_off_and_a_reload_is_asked_for,
+};
 use super::scene::{HUB, Scene};
 pub use super::secrets::{
     every_file_of_ours_is_readable_by_its_owner_only, no_key_stands_in_any_log_topic_or_foreign_file,
@@ -68,6 +72,8 @@ macro_rules! shared_scenarios {
             a_forgotten_bond_is_brought_back_and_a_later_pairing_stays
             a_load_that_would_wipe_what_nobody_saw_is_a_hazard_of_the_plan
             the_audit_log_tells_what_happened_to_whom_and_on_whose_word
+            a_peer_that_knows_the_adapter_by_private_addresses_knows_it_again_after_a_replug
+            a_powered_adapter_is_left_as_it_is_until_it_is_off_and_a_reload_is_asked_for
             an_export_in_our_format_brings_a_forgotten_bond_back
             an_export_for_habluetooth_brings_a_forgotten_bond_back
             forgetting_on_an_unpowered_adapter_takes_the_key_out_of_the_kernel

@@ -96,6 +96,9 @@ pub fn no_key_stands_in_any_log_topic_or_foreign_file(scene: &mut Scene) {
     scene.setup.set("LOG_LEVEL", "trace");
     scene.start();
     scene.plug_hub();
+    let since = scene.observer.mark();
+    assert!(scene.world.set_privacy("hub", 1, "6d0ab61e0fd58c7b0c3c2d6e8f904a51"));
+    scene.observer.wait_event("identity_captured", since);
     for spec in [&LOCK, &BULB] {
         scene.world.add_peer(spec);
         let since = scene.observer.mark();

@@ -96,6 +96,11 @@ pub trait World {
     /// The present index of a plugged adapter.
     fn index(&self, adapter: &str) -> u16;
     fn power_off(&mut self, adapter: &str);
+    /// Another program sets the adapter's own identity: privacy 0 to 2, and the key as hex in mgmt order. False
+    /// when the kernel refuses.
+    fn set_privacy(&mut self, adapter: &str, privacy: u8, irk: &str) -> bool;
+    /// The key of the adapter's own identity that the kernel uses; none where it uses none.
+    fn local_irk(&mut self, adapter: &str) -> Option<String>;
 
     /// Makes a peer that advertises from now on.
     fn add_peer(&mut self, spec: &PeerSpec);

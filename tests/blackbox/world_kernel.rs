@@ -131,6 +131,15 @@ impl World for KernelWorld {
         self.request("power_off", json!({"adapter": adapter}));
     }
 
+    fn set_privacy(&mut self, adapter: &str, privacy: u8, irk: &str) -> bool {
+        let asked = json!({"adapter": adapter, "privacy": privacy, "irk": irk});
+        flag(&self.request("set_privacy", asked)["taken"])
+    }
+
+    fn local_irk(&mut self, adapter: &str) -> Option<String> {
+        self.request("local_irk", json!({"adapter": adapter}))["irk"].as_str().map(str::to_owned)
+    }
+
     fn add_peer(&mut self, spec: &PeerSpec) {
         self.request(
             "add_peer",

@@ -18,6 +18,8 @@ pub struct SimWorld {
     adapters: BTreeMap<String, Adapter>,
     peers: BTreeMap<String, PeerSpec>,
     storage: BluetoothdStorage,
+    /// Keys of adapters' own identities that were ever set.
+    local_irks: BTreeSet<String>,
 }
 
 struct Adapter {
@@ -39,6 +41,7 @@ impl SimWorld {
             peers: BTreeMap::new(),
             bluetoothd: None,
             storage: BluetoothdStorage::default(),
+            local_irks: BTreeSet::new(),
         }
     }
 
@@ -140,6 +143,17 @@ impl World for SimWorld {
         self.kernel.reset_peer(peer);
     }
 
+    fn set_privacy(&mut self, adapter: &str, privacy: u8, irk: &str) -> bool {
+        let parameters = [&[privacy][..], &unhex(irk)].concat();
+        self.local_irks.insert(irk.to_owned());
+        let mut manager = self.kernel.open_control("othermanager");
+        manager.command(op::SET_PRIVACY, self.index(adapter), &parameters).0 == 0
+    }
+
+    fn local_irk(&mut self, adapter: &str) -> Option<String> {
+        self.kernel.local_irk(self.index(adapter)).map(|irk| hex(&irk))
+    }
+
     fn pair(&mut self, adapter: &str, peer: &str, options: PairOptions) -> bool {
         let pairing = programs::Pairing {
             secure_connections: true,
@@ -183,7 +197,9 @@ impl World for SimWorld {
     }
 
     fn key_octets(&mut self) -> BTreeSet<String> {
-        self.kernel.key_octets()
+        let mut keys = self.kernel.key_octets();
+        keys.extend(self.local_irks.iter().cloned());
+        keys
     }
 
     fn ltk_load_count(&mut self, adapter: &str) -> u32 {

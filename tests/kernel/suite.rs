@@ -15,6 +15,8 @@ mod habluetooth;
 mod health;
 #[path = "homeassistant.rs"]
 mod homeassistant;
+#[path = "../blackbox/identity.rs"]
+mod identity;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/observer.rs"]
 mod observer;

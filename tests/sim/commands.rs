@@ -355,6 +355,10 @@ impl Kernel {
     }
 
     fn set_privacy(&mut self, command: Command<'_>) {
+        let (privacy, irk) = (command.parameters[0], &command.parameters[1..]);
+        if privacy > 2 {
+            return self.refuse(command, status::INVALID_PARAMETERS);
+        }
         let Some(controller) = self.controller_mut(command.index) else { return };
         if controller.powered() {
             return self.refuse(command, status::REJECTED);
@@ -362,7 +366,9 @@ impl Kernel {
         let before = controller.settings;
         // Whoever knows this command can handle IRKs: they are asked for from now on.
         controller.asks_for_irks = true;
-        controller.set(setting::PRIVACY, command.parameters[0] != 0);
+        controller.set(setting::PRIVACY, privacy != 0);
+        // Without privacy the kernel forgets the key, whatever came with the command.
+        controller.local_irk = (privacy != 0).then(|| irk.try_into().expect("the form says 17 octets"));
         self.settings_changed(command, before);
     }
 

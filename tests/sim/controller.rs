@@ -58,6 +58,8 @@ pub(super) struct Controller {
     pub static_address: Option<[u8; 6]>,
     /// Set by Load IRKs and Set Privacy: peers are asked for their IRK.
     pub asks_for_irks: bool,
+    /// What Set Privacy gave it.
+    pub local_irk: Option<Key>,
     pub discovering: bool,
     pub ltks: Vec<Ltk>,
     pub irks: Vec<Irk>,
@@ -92,6 +94,7 @@ impl Controller {
             settings: transport,
             static_address: None,
             asks_for_irks: false,
+            local_irk: None,
             discovering: false,
             ltks: Vec::new(),
             irks: Vec::new(),

@@ -208,6 +208,12 @@ impl SimKernel {
         kernel.controller(index).unwrap_or_else(|| panic!("there is no controller {index}")).tables()
     }
 
+    /// The key of a controller's own identity, if it has one.
+    pub fn local_irk(&self, index: u16) -> Option<[u8; 16]> {
+        let kernel = self.shared.lock();
+        kernel.controller(index).unwrap_or_else(|| panic!("there is no controller {index}")).local_irk
+    }
+
     /// How many commands of this opcode a controller has seen since plug-in.
     pub fn command_count(&self, index: u16, opcode: u16) -> u32 {
         let kernel = self.shared.lock();

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{AdapterActor, FramesReceived, LinkEnded, SendFailed};
 use crate::adapter::gate::Verdict;
-use crate::adapter::machine::Reply;
+use crate::adapter::machine::{IdentityOutcome, Reply};
 use crate::adapter::messages::{
     Adopt, AdoptReport, Attach, BondsDescription, CommandError, DescribeBonds, Detach, DrainAdapter,
     ExportBonds, ExportedBonds, ForgetBond, ForgetReport, KernelSide, ManagersChanged, Observed,
@@ -176,6 +176,9 @@ impl Handler<SendFailed> for AdapterActor {
         match self.awaited.remove(&failed.ticket) {
             Some(super::Awaited::List) => {
                 self.machine.list_outcome(super::ListOutcome::Failed(what), now);
+            }
+            Some(super::Awaited::Identity) => {
+                self.machine.identity_outcome(IdentityOutcome::Failed(what), now);
             }
             Some(super::Awaited::Unpair) => {
                 self.machine.unpair_outcome(super::UnpairOutcome::Failed(what), now);

@@ -17,12 +17,15 @@ impl AdapterMachine {
             EventKind::BondsLearned { peers } => (Action::BondsLearned, peers.clone()),
             EventKind::BondOrphaned(description) => (Action::BondOrphaned, vec![description.bond.peer]),
             EventKind::BondsOrphaned { peers } => (Action::BondOrphaned, peers.clone()),
+            EventKind::IdentityCaptured { .. } => (Action::IdentityCaptured, Vec::new()),
+            EventKind::IdentityRestored { .. } => (Action::IdentityRestored, Vec::new()),
             // Nothing of the bond is other than before.
             EventKind::BondSuspect(_) | EventKind::BondRecovered(_) => return,
             EventKind::AdapterLoaded { .. } | EventKind::AdapterHeld { .. } => return,
         };
         let mut entry = Entry::new(now.wall, action, cause);
         entry.adapter = Some(self.address);
+        entry.detail = detail(kind);
         entry.bonds = peers.into_iter().map(|peer| self.change_of(peer)).collect();
         // Connection parameters may change with every connection; they are no keys.
         if action == Action::BondUpdated && entry.bonds.iter().all(|change| change.before == change.after) {
@@ -39,4 +42,19 @@ impl AdapterMachine {
         };
         BondChange { peer, before, after }
     }
+}
+
+/// One sentence on what is no bond.
+fn detail(kind: &EventKind) -> Option<String> {
+    let (what, fingerprint, privacy) = match kind {
+        EventKind::IdentityCaptured { fingerprint, privacy, manager } => {
+            (format!("{manager} has set the adapter's own identity"), fingerprint, privacy)
+        }
+        EventKind::IdentityRestored { fingerprint, privacy } => {
+            ("the adapter's own identity was put back".to_owned(), fingerprint, privacy)
+        }
+        _ => return None,
+    };
+    let privacy = privacy.map_or("not known", |privacy| privacy.as_str());
+    Some(format!("{what}: privacy {privacy}, fingerprint {fingerprint}"))
 }

@@ -44,9 +44,10 @@ impl AdapterMachine {
                 }
             }
             KernelEvent::Unpaired { peer, bredr } => self.unpaired(peer, bredr),
-            KernelEvent::Powered(powered) => {
+            KernelEvent::Settings { powered, privacy } => {
                 if let Some(attachment) = &mut self.attachment {
                     attachment.powered = powered;
+                    attachment.identity.setting(privacy);
                 }
             }
             KernelEvent::Renamed(name) => {

@@ -182,6 +182,9 @@ impl AdapterMachine {
         }
         let deadline = now.instant + COMMAND_DEADLINE;
         self.command = Some(PendingCommand { id, work: Work::Reload, step: Step::Load, deadline });
+        if let Some(attachment) = &mut self.attachment {
+            attachment.identity.want("reload");
+        }
         self.want_load(Wanted::cause("reload"));
         self.settle(now);
     }

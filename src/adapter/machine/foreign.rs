@@ -89,6 +89,7 @@ impl AdapterMachine {
                     self.unpairing_shown(peer, address.is_bredr());
                 }
             }
+            Activity::PrivacySet { process, setting } => self.identity_shown(&process, setting, now),
             Activity::Evidence { peer, evidence } => self.evidence(peer, evidence, now),
             // The adapter itself is attached and detached.
             Activity::Reset => {}

@@ -143,6 +143,7 @@ impl Life {
         while let Some(output) = self.machine.take_output() {
             match output {
                 Output::SendList(list) => self.load(list.kind()),
+                Output::SetPrivacy(_) => unreachable!("no identity is stored"),
                 Output::SendUnpair { peer, .. } => {
                     if let Some(kernel) = &mut self.kernel {
                         kernel.keys.remove(&peer);
@@ -311,7 +312,8 @@ impl Life {
         let Some(kernel) = &self.kernel else { return };
         let appearance = Some(Appearance { boot_id: "boot".to_owned(), inode: kernel.inode });
         let name = "hub".to_owned();
-        let info = ControllerInfo { address: Self::address(), name, powered: true, bredr: false };
+        let info =
+            ControllerInfo { address: Self::address(), name, powered: true, privacy: false, bredr: false };
         self.act(|machine, now| {
             machine.attach(Attach { index: 0, info, appearance, seen_appearing, lately: Vec::new() }, now)
         });

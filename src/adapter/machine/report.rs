@@ -190,6 +190,7 @@ impl AdapterMachine {
             last_persisted: self.last_persisted,
             last_loaded: self.record.last_load.as_ref().map(|load| load.at),
             last_error: self.last_error(),
+            local_identity: self.identity_state(),
             skipped: self.skipped.iter().map(|(reason, count)| (*reason, *count)).collect(),
         }
     }

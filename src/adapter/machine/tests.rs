@@ -40,18 +40,26 @@ pub(super) struct Rig {
     /// The table that was set aside last.
     copy: Option<Arc<BondTable>>,
     copies_asked: Vec<String>,
-    audited: Vec<crate::audit::messages::Line>,
+    pub(super) audited: Vec<crate::audit::messages::Line>,
 }
 
 impl Rig {
     pub fn new(bonds: &[Bond], record: AdapterRecord) -> Self {
+        Self::with_learning(bonds, record, true)
+    }
+
+    pub fn without_learning(record: AdapterRecord) -> Self {
+        Self::with_learning(&[], record, false)
+    }
+
+    fn with_learning(bonds: &[Bond], record: AdapterRecord, learn: bool) -> Self {
         let mut table = BondTable::new();
         for bond in bonds {
             table.insert(bond.clone()).unwrap();
         }
         let stored = StoredAdapter { address: ADAPTER.parse().unwrap(), table, record };
         let now = Now { instant: Instant::now(), wall: UnixMillis(1_000_000) };
-        let options = AdapterOptions { default_mode: Mode::Auto, learn: true };
+        let options = AdapterOptions { default_mode: Mode::Auto, learn };
         let machine = AdapterMachine::new(stored, options, FingerprintKey::new([3; 32]), now);
         let mut rig = Self {
             machine,
@@ -82,6 +90,9 @@ impl Rig {
                     let (_, peers) = self.machine.current_list().unwrap();
                     assert_eq!(peers.len(), list.len());
                     self.sent.push((format!("{:?}", list.kind()), peers));
+                }
+                Output::SetPrivacy(setting) => {
+                    self.sent.push((format!("SetPrivacy {}", setting.privacy.as_str()), Vec::new()));
                 }
                 Output::SendUnpair { peer, bredr } => {
                     self.sent.push((format!("Unpair bredr={bredr}"), vec![peer]));
@@ -211,6 +222,7 @@ pub(super) fn attach(inode: u64, seen_appearing: bool) -> Attach {
         address: ADAPTER.parse().unwrap(),
         name: "hub".to_owned(),
         powered: true,
+        privacy: false,
         bredr: false,
     };
     Attach { index: 0, info, appearance: Some(appearance(inode)), seen_appearing, lately: Vec::new() }
@@ -471,7 +483,9 @@ fn an_unpowered_adapter_forgets_by_loading_its_list_without_the_peer() {
     let mut rig = Rig::new(&[secure_bond(LOCK, 1)], AdapterRecord::default());
     rig.attach();
     rig.kernel_takes_all();
-    rig.act(|machine, now| machine.kernel_events([KernelEvent::Powered(false)], now));
+    rig.act(|machine, now| {
+        machine.kernel_events([KernelEvent::Settings { powered: false, privacy: false }], now)
+    });
     rig.sent.clear();
     rig.forget(true);
     rig.checkpoint_taken();

@@ -7,7 +7,7 @@ use actix::Message;
 
 use crate::bond::PeerAddress;
 use crate::bond::health::EvidenceKind;
-use crate::mgmt::{ForeignLoad, LoadKind, RawAddress};
+use crate::mgmt::{ForeignLoad, LoadKind, PrivacySetting, RawAddress};
 
 /// Who else is at this adapter, as the monitor channel shows it. `None`: it cannot be read.
 #[derive(Message, Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub enum Activity {
     OwnLoadEnded { kind: LoadKind, taken: bool },
     /// Another process has unpaired a peer.
     Unpaired { address: RawAddress },
+    /// Another process has given the adapter its own identity, or taken it away.
+    PrivacySet { process: String, setting: PrivacySetting },
     /// A link spoke for or against a peer's key.
     Evidence { peer: PeerAddress, evidence: EvidenceKind },
 }

@@ -7,9 +7,14 @@ use zeroize::Zeroizing;
 
 use super::write::Hex;
 use crate::bond::details::{OPAQUE_ITEM_OCTETS_MAX, OPAQUE_ITEMS_MAX, OPAQUE_NAME_OCTETS_MAX, SERVICES_MAX};
-use crate::bond::{Irk, KeySecurity, LocalIdentity, OpaqueItem, PeerDetails, RolePreference, ServiceUuid};
+use crate::bond::{
+    Irk, KeySecurity, LocalIdentity, OpaqueItem, PeerDetails, Privacy, RolePreference, ServiceUuid,
+};
 use crate::format::check;
 use crate::format::json::{Bad, Json};
+
+/// Stands for privacy that ends while the adapter is discoverable.
+const LIMITED: &str = "limited";
 
 const DETAILS_FIELDS: [&str; 12] = [
     "alias",
@@ -71,7 +76,16 @@ pub(super) struct OpaqueDto<'a> {
 #[derive(Serialize)]
 pub(super) struct LocalIdentityDto<'a> {
     irk: Hex<'a>,
-    privacy: Option<bool>,
+    #[serde(serialize_with = "privacy_word")]
+    privacy: Option<Privacy>,
+}
+
+fn privacy_word<S: Serializer>(privacy: &Option<Privacy>, serializer: S) -> Result<S::Ok, S::Error> {
+    match privacy {
+        None => serializer.serialize_none(),
+        Some(Privacy::Limited) => serializer.serialize_str(LIMITED),
+        Some(privacy) => serializer.serialize_bool(*privacy == Privacy::On),
+    }
 }
 
 /// Octets of any number as hexadecimal digits.
@@ -156,8 +170,16 @@ pub(super) fn local_identity(json: &Json) -> Result<LocalIdentity, Bad> {
     let fields = json.as_fields()?;
     Ok(LocalIdentity {
         irk: Irk { key: fields.required("irk", check::key)? },
-        privacy: fields.nullable("privacy", Json::as_bool)?,
+        privacy: fields.nullable("privacy", privacy)?,
     })
+}
+
+fn privacy(json: &Json) -> Result<Privacy, Bad> {
+    if json.as_text().is_ok_and(|word| word == LIMITED) {
+        return Ok(Privacy::Limited);
+    }
+    let on = json.as_bool().map_err(|_| Bad::new("is neither true, false nor \"limited\""))?;
+    Ok(if on { Privacy::On } else { Privacy::Off })
 }
 
 pub(super) fn opaque(json: &Json) -> Result<Vec<OpaqueItem>, Bad> {

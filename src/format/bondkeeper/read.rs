@@ -293,6 +293,8 @@ fn record(fields: &Fields<'_>) -> Result<AdapterRecord, Bad> {
         last_index: fields.nullable("last_index", Json::as_integer)?,
         last_load: fields.nullable("last_load", load)?,
         local_identity: fields.optional("local_identity", details::local_identity)?,
+        // Of this host, and in the database only.
+        identity_held: None,
         opaque: fields.optional("opaque", details::opaque)?.unwrap_or_default(),
         undo: fields.optional("undo", undo_point)?,
         // The database alone keeps these.

@@ -82,6 +82,7 @@ fn full_record() -> AdapterRecord {
         bluetoothd: None,
         last_load: Some(LoadRecord { appearance, generation: 4, at: UnixMillis(5) }),
         local_identity: Some(LocalIdentity { irk: irk(9), privacy: None }),
+        identity_held: None,
         opaque: vec![item("aioble", "type 0")],
         undo: Some(UndoPoint {
             operation: Operation::Replace,

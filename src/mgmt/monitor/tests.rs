@@ -1,4 +1,5 @@
 use super::*;
+use crate::bond::Privacy;
 use crate::bond::testing::{irk, peer, secure_ltk};
 use crate::mgmt::INDEX_NONE;
 use crate::mgmt::command::Command;
@@ -118,11 +119,17 @@ fn a_load_whose_count_is_wrong_changes_nothing() {
 }
 
 #[test]
-fn privacy_and_unpairing_are_told_without_the_local_irk() {
+fn privacy_and_unpairing_are_told_and_the_local_irk_is_not_shown() {
     let mut privacy = vec![0x2F, 0, 0, 0, 17, 0, 1];
     privacy.extend([0x5A; 16]);
     let MonitorRecord::Command { command: seen, .. } = command(1, &privacy) else { panic!() };
-    assert_eq!(seen, ForeignCommand::SetPrivacy { mode: 1 });
+    assert!(!format!("{seen:?}").to_lowercase().contains("5a"), "{seen:?}");
+    let ForeignCommand::SetPrivacy(setting) = seen else { panic!() };
+    assert_eq!(setting.privacy, Privacy::On);
+    assert!(setting.irk.is_some_and(|irk| irk.key.expose() == &[0x5A; 16]));
+    privacy[6] = 3;
+    let MonitorRecord::Command { command: seen, .. } = command(1, &privacy) else { panic!() };
+    assert_eq!(seen, ForeignCommand::Other, "the kernel refuses it");
     let unpair = hex::decode("1b0000000800990000eeffc00101").unwrap();
     let MonitorRecord::Command { command: seen, .. } = command(1, &unpair) else { panic!() };
     let ForeignCommand::Unpair { address, disconnect: true } = seen else { panic!() };

@@ -225,6 +225,8 @@ fn the_information_of_a_controller_is_read_field_by_field() {
 fn every_command_has_a_row_and_a_frame() {
     let peer = RawAddress { octets: [0x99, 0, 0, 0xEE, 0xFF, 0xC0], kind: 1 };
     let io_capability = crate::mgmt::IoCapability::NoInputNoOutput;
+    let irk = Some(crate::bond::testing::irk(0x5A));
+    let privacy = crate::mgmt::PrivacySetting { privacy: crate::bond::Privacy::Limited, irk };
     let commands = [
         (Command::ReadVersion, "0100ffff0000"),
         (Command::ReadCommands, "0200ffff0000"),
@@ -236,6 +238,7 @@ fn every_command_has_a_row_and_a_frame() {
         (Command::PairDevice { peer, io_capability }, "1900ffff0800990000eeffc00103"),
         (Command::CancelPairDevice { peer }, "1a00ffff0700990000eeffc001"),
         (Command::UnpairDevice { peer, disconnect: true }, "1b00ffff0800990000eeffc00101"),
+        (Command::SetPrivacy(privacy), "2f00ffff110002a5a5a5a5a5a5a5a5a5a5a5a5a5a5a55a"),
     ];
     for (command, frame) in &commands {
         assert_eq!(hex::encode(&command.encode(INDEX_NONE)[..]), *frame);

@@ -9,7 +9,8 @@ use crate::adapter::gate::{HoldReason, Verdict};
 use crate::adapter::messages::{
     AdapterHandle, AdapterStateChanged, Adopt, AdoptReport, BondDescription, BondsDescription, CommandError,
     DescribeBonds, ExportBonds, ExportedBonds, ForgetAdapter, ForgetAdapterReport, ForgetBond, ForgetReport,
-    KernelSide, KernelSideState, ListSide, Neighbours, Reload, Restore, RestoreReport, SetMode, Sync, Undo,
+    IdentityState, KernelSide, KernelSideState, ListSide, Neighbours, NotRestored, Reload, Restore,
+    RestoreReport, SetMode, Sync, Undo,
 };
 use crate::api::answers::{ReportDto, ReportLineDto};
 use crate::api::bridge::FormatDto;
@@ -19,8 +20,8 @@ use crate::bond::health::{Evidence, EvidenceKind};
 use crate::bond::plan::Hazard;
 use crate::bond::testing::{irk, legacy_ltk, material, peer, secure_bond};
 use crate::bond::{
-    AdapterAddress, AdapterRecord, Bond, BondTable, ConnectionParameters, Csrk, FingerprintKey, Health,
-    LinkKey, LinkKeyType, Mode, Operation, Role, Source, UndoPoint, UnixMillis,
+    AdapterAddress, AdapterRecord, Bond, BondTable, ConnectionParameters, Csrk, Fingerprint, FingerprintKey,
+    Health, LinkKey, LinkKeyType, Mode, Operation, Privacy, Role, Source, UndoPoint, UnixMillis,
 };
 use crate::mqtt::exchange::{
     Exchange, ExportOrder, ExportOutcome, ImportOrder, ImportOutcome, ImportedBonds,
@@ -110,6 +111,13 @@ pub(in crate::mqtt) fn state(adapter: AdapterAddress, index: Option<u16>) -> Ada
         last_persisted: Some(UnixMillis(1_795_249_800_125)),
         last_loaded: None,
         last_error: None,
+        local_identity: Some(IdentityState {
+            fingerprint: Fingerprint::from_octets([1, 2, 3, 4]),
+            privacy: Some(Privacy::On),
+            in_force: false,
+            restored_at: Some(UnixMillis(1_795_249_800_125)),
+            not_restored: Some(NotRestored::PoweredOn),
+        }),
         skipped: vec![("debug_key", 2)],
     }
 }

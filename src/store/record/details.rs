@@ -5,12 +5,14 @@ use zeroize::Zeroizing;
 use super::{Writer, key, number, tag, take, text};
 use crate::bond::details::OPAQUE_ITEMS_MAX;
 use crate::bond::{
-    AdapterRecord, EncryptionSize, Fingerprint, Irk, KeySecurity, LocalIdentity, OpaqueItem, PeerDetails,
-    RolePreference, ServiceUuid,
+    AdapterRecord, Appearance, EncryptionSize, Fingerprint, IdentityRecord, Irk, KeySecurity, LocalIdentity,
+    OpaqueItem, PeerDetails, Privacy, RolePreference, ServiceUuid, UnixMillis,
 };
 
 /// Stands for a yes-or-no that is not known.
 const UNKNOWN: u8 = 2;
+/// Stands for limited privacy, as 2 is taken.
+const LIMITED: u8 = 3;
 
 impl Writer {
     pub(super) fn details(&mut self, details: &PeerDetails) {
@@ -60,7 +62,21 @@ impl Writer {
     }
 
     pub(super) fn local_identity(&mut self, identity: &LocalIdentity) {
-        self.field(tag::LOCAL_IDENTITY, &[identity.irk.key.expose(), &[flag(identity.privacy)]]);
+        let privacy = match identity.privacy {
+            None => UNKNOWN,
+            Some(Privacy::Limited) => LIMITED,
+            Some(privacy) => privacy.code(),
+        };
+        self.field(tag::LOCAL_IDENTITY, &[identity.irk.key.expose(), &[privacy]]);
+    }
+
+    /// Restored (1), time (8), inode (8), boot id.
+    pub(super) fn identity_held(&mut self, held: &IdentityRecord) {
+        let IdentityRecord { appearance, at, restored } = held;
+        let numbers = [at.0, appearance.inode].map(u64::to_le_bytes);
+        let parts: [&[u8]; 3] =
+            [&[u8::from(*restored)], numbers.as_flattened(), appearance.boot_id.as_bytes()];
+        self.field(tag::IDENTITY_HELD, &parts);
     }
 
     /// Each item as: length of the format's word (1), the word, length of the name (1), the name, the value.
@@ -109,9 +125,22 @@ pub(super) fn adapter_field(record: &mut AdapterRecord, tag: u8, octets: &[u8]) 
     match tag {
         tag::LOCAL_IDENTITY => {
             let (irk, rest) = octets.split_at_checked(16)?;
-            let [privacy] = take(rest)?;
-            record.local_identity =
-                Some(LocalIdentity { irk: Irk { key: key(irk)? }, privacy: read_flag(privacy)? });
+            let privacy = match take(rest)? {
+                [UNKNOWN] => None,
+                [LIMITED] => Some(Privacy::Limited),
+                [code] => Some(Privacy::from_code(code)?),
+            };
+            record.local_identity = Some(LocalIdentity { irk: Irk { key: key(irk)? }, privacy });
+        }
+        tag::IDENTITY_HELD => {
+            let (head, boot_id) = octets.split_at_checked(17)?;
+            let (restored, numbers) = head.split_first()?;
+            let (at, inode) = numbers.split_at(8);
+            let appearance =
+                Appearance { boot_id: text(boot_id)?.to_owned(), inode: u64::from_le_bytes(take(inode)?) };
+            let at = UnixMillis(u64::from_le_bytes(take(at)?));
+            let held = IdentityRecord { appearance, at, restored: read_flag(*restored)?? };
+            record.identity_held = Some(Box::new(held));
         }
         tag::OPAQUE => record.opaque.push(opaque(octets)?),
         _ => {}

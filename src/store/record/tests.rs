@@ -4,7 +4,8 @@ use super::*;
 use crate::bond::health::{Evidence, EvidenceKind, Track};
 use crate::bond::testing::{irk, peer, secure_bond};
 use crate::bond::{
-    Fingerprint, Health, KeySecurity, LocalIdentity, OpaqueItem, Operation, RolePreference, UndoPoint,
+    Fingerprint, Health, IdentityRecord, KeySecurity, LocalIdentity, OpaqueItem, Operation, Privacy,
+    RolePreference, UndoPoint,
 };
 
 const ADAPTER: [u8; 6] = [0x11, 0x71, 0xDA, 0x7D, 0x1A, 0x00];
@@ -214,9 +215,14 @@ fn adapters_seals_removals_and_headers_come_back() {
         mode: Some(Mode::Observe),
         name: Some("hub".to_owned()),
         last_index: Some(u16::MAX),
+        identity_held: Some(Box::new(IdentityRecord {
+            appearance: load.appearance.clone(),
+            at: UnixMillis(5),
+            restored: true,
+        })),
         last_load: Some(load),
         bluetoothd: Some(":1.42".to_owned()),
-        local_identity: Some(LocalIdentity { irk: irk(3), privacy: Some(true) }),
+        local_identity: Some(LocalIdentity { irk: irk(3), privacy: Some(Privacy::Limited) }),
         opaque: details(7, true).unwrap().opaque,
         undo: Some(UndoPoint {
             operation: Operation::Forget,
@@ -227,10 +233,17 @@ fn adapters_seals_removals_and_headers_come_back() {
         }),
         health: tracks(),
     };
+    let identity = |privacy| AdapterRecord {
+        local_identity: Some(LocalIdentity { irk: irk(4), privacy }),
+        ..AdapterRecord::default()
+    };
+    let (unknown, on) = (identity(None), identity(Some(Privacy::On)));
     let seal = Seal { bond_count: 1, removal_count: 2, stamps: u32::MAX };
     for (given, wanted) in [
         (ContentRef::Adapter(&full), Content::Adapter(Box::new(full.clone()))),
         (ContentRef::Adapter(&AdapterRecord::default()), Content::Adapter(Box::default())),
+        (ContentRef::Adapter(&unknown), Content::Adapter(Box::new(unknown.clone()))),
+        (ContentRef::Adapter(&on), Content::Adapter(Box::new(on.clone()))),
         (ContentRef::Seal(seal), Content::Seal(seal)),
         (ContentRef::Removal, Content::Removal),
         (ContentRef::Header, Content::Header),

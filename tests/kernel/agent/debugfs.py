@@ -32,6 +32,12 @@ def link_keys(index):
     return [{"address": row[0].upper(), "value": row[2]} for row in _rows(index, "link_keys")]
 
 
+def local_irk(index):
+    # ADDRESS (type T) VALUE RPA
+    value = _rows(index, "identity")[0][3]
+    return None if value == "00" * 16 else value
+
+
 def tables(index):
     return {"ltks": long_term_keys(index), "irks": identity_resolving_keys(index),
             "link_keys": link_keys(index)}

@@ -10,6 +10,7 @@ from bumble.gatt import Characteristic, Service
 from bumble.host import Host
 from bumble.keys import MemoryKeyStore
 from bumble.pairing import PairingConfig, PairingDelegate
+from bumble.smp import AddressResolver
 from bumble.transport.common import AsyncPipeSink
 
 from controllers import Controller
@@ -75,10 +76,20 @@ class Peer:
         device = self.device
         connection = device.lookup_connection(handle)
         if connection and device.smp_manager.get_long_term_key(connection, rand, ediv) is None:
+            if connection.peer_address.is_resolvable:
+                return await self._key_of_private(connection.peer_address)
             keys = await device.keystore.get(str(connection.peer_address))
             if keys and not keys.ltk and keys.ltk_central:
                 return keys.ltk_central.value
         return await device.get_long_term_key(handle, rand, ediv)
+
+    async def _key_of_private(self, address):
+        """The key of the bond whose IRK has made this address, if there is one."""
+        for _, keys in await self.device.keystore.get_all():
+            if keys.irk and AddressResolver([(keys.irk.value, address)]).resolve(address):
+                key = keys.ltk or keys.ltk_central
+                return key.value if key else None
+        return None
 
     @property
     def irk(self):

@@ -102,6 +102,21 @@ class World:
         """{}"""
         self.set_powered(adapter, False)
 
+    def set_privacy(self, adapter, privacy, irk):
+        """Another program sets the adapter's own identity: {taken}."""
+        other = Mgmt()                          # a socket, so a cookie, of its own
+        try:
+            parameters = bytes([privacy]) + bytes.fromhex(irk)
+            status, _ = other.command(mgmt.SET_PRIVACY, parameters, self._adapter(adapter).index)
+        finally:
+            other.close()
+        self.irks.add(irk)
+        return {"taken": status == 0}
+
+    def local_irk(self, adapter):
+        """The key of its own identity that the kernel uses: {irk}, or null."""
+        return {"irk": debugfs.local_irk(self._adapter(adapter).index)}
+
     def _power_on(self, index):
         """Brings an adapter into the state in which a host pairs and connects, whatever it was.
         Secure Connections is always on: the peer decides which pairing comes of it."""
@@ -410,7 +425,7 @@ class World:
 
 # What a request may name.
 OPERATIONS = (
-    "plug", "unplug", "index", "set_powered", "power_off", "flood", "add_peer", "remove_peer",
+    "plug", "unplug", "index", "set_powered", "power_off", "set_privacy", "local_irk", "flood", "add_peer", "remove_peer",
     "reset_peer",
     "pair", "connect", "await_security", "disconnect_reason", "unpair", "tables", "wait_table", "key_octets",
     "foreign_load_ltks", "loads", "ltk_load_count", "monitor_mark", "monitor_labels",

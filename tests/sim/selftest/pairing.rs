@@ -158,6 +158,24 @@ fn set_privacy_primes_as_well_and_the_priming_dies_with_the_controller() {
 }
 
 #[test]
+fn an_adapters_own_identity_is_taken_only_while_it_is_off_and_dies_with_the_controller() {
+    let mut bench = bench_with(&peer());
+    let setting = |privacy: u8| [&[privacy][..], &[0x5A; 16]].concat();
+    assert_eq!(bench.client.command(op::SET_PRIVACY, 0, &setting(3)).0, status::INVALID_PARAMETERS);
+    bench.client.succeed(op::SET_PRIVACY, 0, &setting(2));
+    assert_eq!(bench.kernel.local_irk(0), Some([0x5A; 16]));
+    bench.client.succeed(op::SET_POWERED, 0, &[1]);
+    assert_eq!(bench.client.command(op::SET_PRIVACY, 0, &setting(0)).0, status::REJECTED);
+    assert_eq!(bench.kernel.local_irk(0), Some([0x5A; 16]));
+    bench.client.succeed(op::SET_POWERED, 0, &[0]);
+    bench.client.succeed(op::SET_PRIVACY, 0, &setting(0));
+    assert_eq!(bench.kernel.local_irk(0), None, "the key that comes with it does not count");
+    bench.client.succeed(op::SET_PRIVACY, 0, &setting(1));
+    bench.replug();
+    assert_eq!(bench.kernel.local_irk(0), None);
+}
+
+#[test]
 fn keys_of_a_pairing_without_bonding_have_no_store_hint() {
     let unbondable = Pairing { bondable: false, ..Pairing::default() };
     for (config, pairing) in
