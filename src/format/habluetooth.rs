@@ -18,6 +18,7 @@
 //! written here must never hold a value that the kernel refuses. The list carries neither IRKs nor
 //! any other key; an export names everything that is left out.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -208,32 +209,36 @@ fn export(adapters: &[ExportAdapter<'_>], _: &ExportOptions) -> Result<Exported,
 
 /// The entries of one adapter, for the format of that word.
 pub(super) fn write_list(adapter: &ExportAdapter<'_>, word: &str, report: &mut Report) -> Vec<EntryDto> {
-    let mut entries = Vec::new();
-    // habluetooth's own identity of an entry; of equal ones its store keeps the last.
-    let mut identities: BTreeMap<(String, bool, u16), usize> = BTreeMap::new();
+    // By habluetooth's own identity of an entry: where its store would keep the last of two, only that is written.
+    let mut entries: BTreeMap<(String, bool, u16), (usize, EntryDto)> = BTreeMap::new();
+    let mut order = Vec::new();
     let mut peers: Vec<PeerReport> = Vec::new();
     for (at, (bond, _)) in adapter.entries().enumerate() {
         peers.push(PeerReport::of_export(adapter.address, bond, word, &["ltk"]));
         for ltk in bond.ltks() {
             let entry = entry_dto(bond.peer, ltk);
             let identity = (entry.address.clone(), entry.central, entry.ediv);
-            if let Some(hidden) = identities.insert(identity, at) {
+            order.push((at, identity.clone()));
+            if let Some((hidden, _)) = entries.insert(identity, (at, entry)) {
                 peers[hidden].drop(
                     "ltk",
                     "habluetooth does not tell it from the key of a peer with the same address of the other type, and keeps that one",
                 );
             }
-            entries.push(entry);
         }
     }
-    let kept: BTreeSet<usize> = identities.into_values().collect();
+    let kept: BTreeSet<usize> = entries.values().map(|(at, _)| *at).collect();
     for (_, peer) in peers.iter_mut().enumerate().filter(|(at, _)| !kept.contains(at)) {
         peer.taken.clear();
         report.lost_peers.push(peer.peer);
     }
     report.note_adapter_losses(adapter, word, &[]);
     report.peers.append(&mut peers);
-    entries
+    let written = order.into_iter().filter_map(|(at, identity)| match entries.entry(identity) {
+        Entry::Occupied(entry) if entry.get().0 == at => Some(entry.remove().1),
+        _ => None,
+    });
+    written.collect()
 }
 
 fn entry_dto(peer: PeerAddress, ltk: &Ltk) -> EntryDto {

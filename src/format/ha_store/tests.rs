@@ -18,10 +18,14 @@ macro_rules! case {
     };
 }
 
-const CASES: [(&str, &str, &str); 3] =
-    [case!("bad_truncated"), case!("bad_version_2"), case!("two_adapters")];
+const CASES: [(&str, &str, &str); 4] = [
+    case!("bad_truncated"),
+    case!("bad_version_2"),
+    case!("one_address_of_both_types"),
+    case!("two_adapters"),
+];
 
-const TWO: &str = CASES[2].1;
+const TWO: &str = CASES[3].1;
 
 fn import(text: &str, options: &ImportOptions) -> Result<Imported, FormatError> {
     format::import(FormatId::HaStore, Input::Document(text.as_bytes()), options)

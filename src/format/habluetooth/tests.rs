@@ -185,6 +185,12 @@ fn keys_that_habluetooth_cannot_tell_apart_are_reported() {
     let written = write(&table(vec![public, random]), true).unwrap();
     assert_eq!(written.report.lost_peers, [peer]);
     assert_eq!(written.report.peer(peer).unwrap().dropped.len(), 1);
+    let read = import(written.document().unwrap()).unwrap().adapters.remove(0).bonds;
+    assert_eq!(written.bond_count, 1);
+    assert!(
+        read.len() == 1 && read[0].peer.kind() == PeerAddressType::StaticRandom,
+        "the lost one is not there"
+    );
 }
 
 #[test]
