@@ -3,6 +3,7 @@
 
 mod words;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -11,12 +12,14 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::adapter::messages::ExportedBonds;
+use crate::api::answers::ReportDto;
 use crate::api::bridge::FormatDto;
 use crate::api::limits::PUBLISH_OCTETS_MAX;
 use crate::api::request::{Deliver, Seal};
 use crate::api::{ApiError, Code};
 use crate::bond::{AdapterAddress, Source, UnixMillis};
 use crate::config::Settings;
+use crate::format::bondkeeper;
 use crate::format::sealed::{self, Form, Openers, Passphrase, SealFor};
 use crate::format::{
     self, Content, ExportAdapter, ExportOptions, Exported, FormatId, ImportOptions, PARCEL_OCTETS_MAX,
@@ -25,7 +28,7 @@ use crate::format::{
 use crate::mqtt::exchange::{
     Exchange, ExportOrder, ExportOutcome, ImportFrom, ImportOrder, ImportOutcome, ImportedBonds,
 };
-use crate::store::exchange::{read_import, write_export};
+use crate::store::exchange::{read_import, stream_export, write_export};
 use crate::store::messages::{Checkpoint, ListCheckpoints, ReadCheckpoint, StoreFault};
 use words::{
     export_error, folder_error, format_named, format_options, import_error, parcel_error, report_dto,
@@ -166,7 +169,10 @@ impl Exchange for Exchanger {
     fn export(&self, order: ExportOrder) -> Result<ExportOutcome, ApiError> {
         let format = format_named(&order.format)?;
         // Before anything is composed: a refusal must not depend on the bonds.
-        self.seal_for(&order)?;
+        let seal = self.seal_for(&order)?;
+        if format == FormatId::Bondkeeper && seal.is_none() && !order.dry_run {
+            return self.stream(&order);
+        }
         let exported = compose(&order, format)?;
         let written = self.write(&order, format, &exported.content)?;
         let sha256 = written.sha256.or_else(|| (!order.dry_run).then(|| exported.sha256()));
@@ -226,6 +232,33 @@ pub const IDENTITY_NOTE: &str = "the input holds the adapter's own identity key;
     known yet, and is not loaded into the kernel";
 
 impl Exchanger {
+    /// Our own format in clear text: straight into the file, as ten thousand bonds take megabytes.
+    fn stream(&self, order: &ExportOrder) -> Result<ExportOutcome, ApiError> {
+        let format = FormatId::Bondkeeper;
+        format_options(&order.options)?.check(format.export_options()).map_err(export_error)?;
+        let adapters = adapters_of(order);
+        let now = super::wall_clock();
+        let name = file_name(format, &order.adapters, now, &format!(".{}", format.extension()));
+        let (mut hash, mut written) = (Sha256::new(), (0, Report::default()));
+        let file = stream_export(&self.folder, &name, |out| {
+            let mut out = Hashed { out, hash: &mut hash };
+            written = bondkeeper::write_to(&adapters, now, &mut out).map_err(std::io::Error::other)?;
+            Ok(())
+        })
+        .map_err(folder_error)?;
+        let (count, losses) = written;
+        Ok(ExportOutcome {
+            format: format.as_str().to_owned(),
+            folder: Some(self.folder.display().to_string()),
+            file: Some(file),
+            sealed: None,
+            is_sealed: false,
+            count,
+            sha256: Some(hex::encode(hash.finalize())),
+            report: ReportDto { taken: count, ..report_dto(&losses) },
+        })
+    }
+
     fn import_checkpoint(&self, label: String) -> Result<ImportOutcome, ApiError> {
         let content = ask(&self.ports()?.1, ReadCheckpoint { label })?;
         let adapters = vec![ImportedBonds {
@@ -238,14 +271,36 @@ impl Exchanger {
     }
 }
 
-fn compose(order: &ExportOrder, format: FormatId) -> Result<Exported, ApiError> {
+/// Hands on what is written, and hashes it.
+struct Hashed<'a> {
+    out: &'a mut dyn Write,
+    hash: &'a mut Sha256,
+}
+
+impl Write for Hashed<'_> {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        let taken = self.out.write(octets)?;
+        self.hash.update(&octets[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn adapters_of(order: &ExportOrder) -> Vec<ExportAdapter<'_>> {
     let adapters = order.adapters.iter().map(|exported| ExportAdapter {
         address: Some(exported.adapter),
         record: &exported.record,
         table: &exported.table,
         peers: None,
     });
-    let adapters: Vec<ExportAdapter<'_>> = adapters.collect();
+    adapters.collect()
+}
+
+fn compose(order: &ExportOrder, format: FormatId) -> Result<Exported, ApiError> {
+    let adapters = adapters_of(order);
     let options = ExportOptions {
         created_at: super::wall_clock(),
         // A dry run is there to show what would be lost.

@@ -29,7 +29,7 @@ impl FormatOptions {
     }
 
     /// Refuses, by name, what the format does not know.
-    pub(super) fn check(&self, known: &[OptionSpec]) -> Result<(), FormatError> {
+    pub fn check(&self, known: &[OptionSpec]) -> Result<(), FormatError> {
         for (name, value) in &self.0 {
             let Some(spec) = known.iter().find(|spec| spec.name == name) else {
                 let names: Vec<_> = known.iter().map(|spec| spec.name).collect();

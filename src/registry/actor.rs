@@ -205,6 +205,7 @@ impl RegistryActor {
             Ok(_) => {}
             Err(failure) if outcome.index == INDEX_NONE => {
                 tracing::warn!(opcode = %outcome.opcode, %failure, "adapters cannot be listed; trying again");
+                self.machine.unlisted(Instant::now());
             }
             Err(failure) => {
                 tracing::debug!(index = outcome.index, opcode = %outcome.opcode, %failure, "reading controllers");

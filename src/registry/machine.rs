@@ -12,9 +12,12 @@ use crate::adapter::messages::{Attach, ControllerInfo};
 use crate::bond::{AdapterAddress, Appearance};
 use crate::mgmt::{ControllerInformation, Event, Settings};
 
-/// How often everything is listed again. Long enough to cost nothing, short enough that a lost event
-/// costs a user little.
-pub const RELIST_INTERVAL: Duration = Duration::from_secs(30);
+/// How often everything is listed again. Short enough that a lost event costs a user little, long enough to cost nothing: it
+/// wakes the process, and with the period of the health report it mostly does so together with that.
+pub const RELIST_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How soon a list that did not come is asked for again.
+pub const RELIST_AFTER_FAILURE: Duration = Duration::from_secs(15);
 
 /// Something for the shell to do.
 #[derive(Debug, Clone)]
@@ -88,6 +91,11 @@ impl RegistryMachine {
     fn list(&mut self, now: Instant) {
         self.next_list = Some(now + RELIST_INTERVAL);
         self.outputs.push_back(Output::ReadIndexList);
+    }
+
+    /// The list did not come, or cannot be believed.
+    pub fn unlisted(&mut self, now: Instant) {
+        self.next_list = Some(now + RELIST_AFTER_FAILURE);
     }
 
     /// An event for some index.
@@ -310,6 +318,20 @@ mod tests {
             format!("attach {ONE} at 0 seen=true"),
         ];
         assert_eq!(rig.said(), expected);
+    }
+
+    #[test]
+    fn a_list_that_did_not_come_is_asked_for_again_sooner() {
+        let mut rig = Rig::started_with(&[]);
+        rig.said();
+        rig.now += RELIST_INTERVAL;
+        rig.machine.tick(rig.now);
+        rig.machine.unlisted(rig.now);
+        assert_eq!(rig.said(), ["list"]);
+        rig.now += RELIST_AFTER_FAILURE;
+        rig.machine.tick(rig.now);
+        assert_eq!(rig.said(), ["list"]);
+        assert_eq!(rig.machine.next_deadline(), Some(rig.now + RELIST_INTERVAL));
     }
 
     #[test]

@@ -53,10 +53,26 @@ pub fn write_export(folder: &Path, name: &str, content: &Content) -> Result<Stri
     check_name(name)?;
     fs::create_dir_all(folder).map_err(failed("making the folder for", name))?;
     let scratch = Scratch::write(&folder.join(name), content).map_err(failed("writing", name))?;
+    place(&scratch, folder, name)
+}
+
+/// The same of a file that is written piece by piece; a failure of `fill` is one to write.
+pub fn stream_export(
+    folder: &Path,
+    name: &str,
+    fill: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> Result<String, ExchangeError> {
+    check_name(name)?;
+    fs::create_dir_all(folder).map_err(failed("making the folder for", name))?;
+    let scratch = Scratch::stream(&folder.join(name), fill).map_err(failed("writing", name))?;
+    place(&scratch, folder, name)
+}
+
+/// Names it, by the first name that is free.
+fn place(scratch: &Scratch, folder: &Path, name: &str) -> Result<String, ExchangeError> {
     for number in 1..=NAMES_TRIED_MAX {
         let wanted = numbered(name, number);
         if scratch.place(&folder.join(&wanted)).map_err(failed("naming", &wanted))? {
-            drop(scratch);
             sync(folder).map_err(failed("syncing", &wanted))?;
             return Ok(wanted);
         }
@@ -172,6 +188,29 @@ mod tests {
         assert_eq!(fs::read(folder.path().join("bonds.json")).unwrap(), b"1");
         assert_eq!(mode(&folder.path().join("bonds-2.json")), 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "no scratch file stays");
+    }
+
+    #[test]
+    fn what_is_written_piece_by_piece_is_whole_private_and_named_when_it_is_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let pieces: Vec<Vec<u8>> = [1, 70_000, 64 << 10, 0, 63 << 10, 1 << 10, 5]
+            .iter()
+            .zip(b'a'..)
+            .map(|(length, letter)| vec![letter; *length])
+            .collect();
+        let write = |fails: bool| {
+            stream_export(folder.path(), "bonds.json", |out| {
+                pieces.iter().try_for_each(|piece| out.write_all(piece))?;
+                assert!(!folder.path().join("bonds.json").exists(), "named before it is complete");
+                if fails { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
+            })
+        };
+        assert!(matches!(write(true), Err(ExchangeError::Io { operation: "writing", .. })));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "no scratch file stays");
+        assert_eq!(write(false).unwrap(), "bonds.json");
+        assert!(fs::read(folder.path().join("bonds.json")).unwrap() == pieces.concat());
+        assert_eq!(mode(&folder.path().join("bonds.json")), 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no scratch file stays");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! sled keeps seven threads that look for work once a second, for ever, on a condition variable of its lock
 //! library. With these locks they sleep until there is work: [`Condvar::wait_until`] waits at least
 //! [`IDLE_WAIT`]. Nothing else of sled calls it, and a thread whose wait ends early or late does nothing but look
-//! into its queue again. All else does what its namesake does, with one difference that sled cannot see: a lock
+//! into its queue again. sled wakes all seven for each piece of work; here one is woken, which is enough, as any of them
+//! takes it and none of them goes to sleep while there is more. All else does what its namesake does, with one difference that sled cannot see: a lock
 //! whose holder panicked is not lost (nor was it with parking_lot).
 //!
 //! Must never hold more than the part of the interface that sled uses, and must never be used by anybody else. Only
@@ -11,6 +12,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{self, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -100,7 +102,11 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 
 /// A condition to wait for.
 #[derive(Debug, Default)]
-pub struct Condvar(sync::Condvar);
+pub struct Condvar {
+    inner: sync::Condvar,
+    /// Idle threads wait here, of which each does what any other would.
+    is_of_idle_threads: AtomicBool,
+}
 
 /// Whether a wait ended because its time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,34 +120,41 @@ impl WaitTimeoutResult {
 
 impl Condvar {
     pub const fn new() -> Self {
-        Self(sync::Condvar::new())
+        Self { inner: sync::Condvar::new(), is_of_idle_threads: AtomicBool::new(false) }
     }
 
     pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
         if let Some(held) = guard.0.take() {
-            guard.0 = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
+            guard.0 = Some(self.inner.wait(held).unwrap_or_else(PoisonError::into_inner));
         }
     }
 
     /// Waits no longer than this.
     pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, time: Duration) -> WaitTimeoutResult {
         let Some(held) = guard.0.take() else { return WaitTimeoutResult(true) };
-        let (held, outcome) = self.0.wait_timeout(held, time).unwrap_or_else(PoisonError::into_inner);
+        let (held, outcome) = self.inner.wait_timeout(held, time).unwrap_or_else(PoisonError::into_inner);
         guard.0 = Some(held);
         WaitTimeoutResult(outcome.timed_out())
     }
 
     /// Waits until then, and at least [`IDLE_WAIT`]: see the module text.
     pub fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, until: Instant) -> WaitTimeoutResult {
+        // Under the lock that whoever brings work has to take first.
+        self.is_of_idle_threads.store(true, Ordering::Relaxed);
         self.wait_for(guard, until.saturating_duration_since(Instant::now()).max(IDLE_WAIT))
     }
 
     pub fn notify_one(&self) {
-        self.0.notify_one();
+        self.inner.notify_one();
     }
 
+    /// Wakes all who wait, or one of those to whom it does not matter which: see the module text.
     pub fn notify_all(&self) {
-        self.0.notify_all();
+        if self.is_of_idle_threads.load(Ordering::Relaxed) {
+            self.inner.notify_one();
+        } else {
+            self.inner.notify_all();
+        }
     }
 }
 
@@ -166,6 +179,71 @@ mod tests {
         *shared.0.lock() = 7;
         shared.1.notify_all();
         assert_eq!(waiter.join().unwrap(), 7);
+    }
+
+    /// As sled's pool does it: one lock of work, one condition, all notified for each piece.
+    #[test]
+    fn each_piece_of_work_is_taken_though_one_idle_thread_is_woken_for_it() {
+        const PIECES: usize = 20_000;
+        let shared = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let idle: Vec<_> = (0..7)
+            .map(|_| {
+                let theirs = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let mut taken = 0;
+                    loop {
+                        let mut work = theirs.0.lock();
+                        while work.is_empty() {
+                            theirs.1.wait_until(&mut work, Instant::now());
+                        }
+                        match work.pop() {
+                            Some(true) => taken += 1,
+                            // The end is for one thread: the next is told in its turn.
+                            _ => return taken,
+                        }
+                    }
+                })
+            })
+            .collect();
+        for piece in 0..PIECES {
+            shared.0.lock().push(true);
+            shared.1.notify_all();
+            if piece % 64 == 0 {
+                thread::yield_now();
+            }
+        }
+        while !shared.0.lock().is_empty() {
+            thread::yield_now();
+        }
+        for _ in 0..7 {
+            shared.0.lock().push(false);
+            shared.1.notify_all();
+        }
+        let taken: usize = idle.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert_eq!(taken, PIECES);
+    }
+
+    #[test]
+    fn all_who_wait_for_something_else_are_woken_at_once() {
+        let shared = Arc::new((Mutex::new([0, 0]), Condvar::new()));
+        let waiting: Vec<_> = (0..4)
+            .map(|_| {
+                let theirs = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let mut value = theirs.0.lock();
+                    value[0] += 1;
+                    while value[1] == 0 {
+                        theirs.1.wait(&mut value);
+                    }
+                })
+            })
+            .collect();
+        while shared.0.lock()[0] < waiting.len() {
+            thread::yield_now();
+        }
+        shared.0.lock()[1] = 1;
+        shared.1.notify_all();
+        waiting.into_iter().for_each(|thread| thread.join().unwrap());
     }
 
     #[test]

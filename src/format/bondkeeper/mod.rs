@@ -141,6 +141,18 @@ pub fn write(
     write::document(adapters, created_at, layout)
 }
 
+/// Writes a document for people piece by piece: whatever the number of bonds, it takes little memory. Gives the
+/// number of bonds, and a report of those peers alone that lose something.
+pub fn write_to(
+    adapters: &[ExportAdapter<'_>],
+    created_at: UnixMillis,
+    out: &mut dyn std::io::Write,
+) -> Result<(usize, Report), FormatError> {
+    write::document_to(adapters, created_at, Layout::Pretty, out)?;
+    let count = adapters.iter().map(|adapter| adapter.entries().count()).sum();
+    Ok((count, write::losses(adapters)))
+}
+
 /// The digest that a document of these adapters has; what is left out of [`write`] is left out here.
 pub fn digest(adapters: &[ExportAdapter<'_>]) -> Result<[u8; 32], FormatError> {
     write::digest(adapters)

@@ -1,7 +1,10 @@
 //! Domain → document.
 //!
 //! The fields of everything under `adapters` are declared in the order of their names: so the compact
-//! text is the canonical text, and the digest is taken while it is written.
+//! text is the canonical text, and the digest is taken while it is written. Bonds are turned into text one after the
+//! other: ten thousand take no more memory than one.
+
+use std::io::Write;
 
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -9,6 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::details::{DetailsDto, LocalIdentityDto, OpaqueDto};
 use super::glance::SummaryDto;
+use super::read::CHECK_OCTETS;
 use super::{BYTE_ORDER, DIGEST_KIND, FORMAT, Layout, VERSION};
 use crate::bond::{
     Bond, ConnectionParameters, Csrk, LinkKey, LoadRecord, Ltk, PeerAddress, UndoPoint, UnixMillis,
@@ -36,7 +40,7 @@ struct DocumentDto<'a> {
 struct AdapterDto<'a> {
     address: String,
     address_type: &'static str,
-    bonds: Vec<BondDto<'a>>,
+    bonds: Bonds<'a>,
     generation: u64,
     last_index: Option<u16>,
     last_load: Option<LoadDto<'a>>,
@@ -49,6 +53,34 @@ struct AdapterDto<'a> {
     tombstones: Vec<TombstoneDto>,
     #[serde(skip_serializing_if = "Option::is_none")]
     undo: Option<UndoDto<'a>>,
+}
+
+/// The bonds of an adapter, each made when it is written.
+struct Bonds<'a> {
+    adapter: ExportAdapter<'a>,
+    /// Each bond's own check, in their order.
+    checks: Vec<[u8; CHECK_OCTETS]>,
+}
+
+impl<'a> Bonds<'a> {
+    fn new(adapter: &ExportAdapter<'a>) -> Result<Self, FormatError> {
+        let check = |(bond, generation)| -> Result<[u8; CHECK_OCTETS], FormatError> {
+            let digest = digest_of(&bond_dto(bond, generation, None))?;
+            let mut check = [0; CHECK_OCTETS];
+            check.copy_from_slice(&digest[..CHECK_OCTETS]);
+            Ok(check)
+        };
+        let checks = adapter.entries().map(check).collect::<Result<_, FormatError>>()?;
+        Ok(Self { adapter: *adapter, checks })
+    }
+}
+
+impl Serialize for Bonds<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bonds = self.adapter.entries().zip(&self.checks);
+        serializer
+            .collect_seq(bonds.map(|((bond, generation), check)| bond_dto(bond, generation, Some(check))))
+    }
 }
 
 #[derive(Serialize)]
@@ -80,7 +112,7 @@ struct BondDto<'a> {
     address: String,
     address_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    check: Option<String>,
+    check: Option<Hex<'a>>,
     conn_param: Option<ParametersDto>,
     created_at_ms: u64,
     csrk_local: Option<CsrkDto<'a>>,
@@ -150,8 +182,21 @@ pub(super) fn document(
     created_at: UnixMillis,
     layout: Layout,
 ) -> Result<Zeroizing<Vec<u8>>, FormatError> {
+    let bond_count: usize = adapters.iter().map(|adapter| adapter.entries().count()).sum();
+    let room = BOND_OCTETS_EXPECTED * (bond_count + 4) * if layout == Layout::Pretty { 2 } else { 1 };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    document_to(adapters, created_at, layout, &mut *bytes)?;
+    Ok(bytes)
+}
+
+/// Writes it in small pieces; a failure to write is [`FormatError::Write`].
+pub(super) fn document_to(
+    adapters: &[ExportAdapter<'_>],
+    created_at: UnixMillis,
+    layout: Layout,
+    out: &mut dyn Write,
+) -> Result<(), FormatError> {
     let adapters: Vec<_> = adapters.iter().map(adapter_dto).collect::<Result<_, _>>()?;
-    let bond_count: usize = adapters.iter().map(|adapter| adapter.bonds.len()).sum();
     let digest = digest_of(&adapters)?;
     let summary = match (&adapters[..], layout) {
         ([adapter], Layout::Compact) => Some(SummaryDto::new(&adapter.address, adapter.generation, &digest)),
@@ -167,15 +212,12 @@ pub(super) fn document(
         digest: format!("{DIGEST_KIND}{}", hex::encode(digest)),
         adapters,
     };
-    let room = BOND_OCTETS_EXPECTED * (bond_count + 4) * if layout == Layout::Pretty { 2 } else { 1 };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     let written = match layout {
-        Layout::Compact => serde_json::to_writer(&mut *bytes, &document),
-        Layout::Pretty => serde_json::to_writer_pretty(&mut *bytes, &document),
+        Layout::Compact => serde_json::to_writer(&mut *out, &document),
+        Layout::Pretty => serde_json::to_writer_pretty(&mut *out, &document),
     };
     written.map_err(|_| FormatError::Write)?;
-    bytes.push(b'\n');
-    Ok(bytes)
+    out.write_all(b"\n").map_err(|_| FormatError::Write)
 }
 
 /// The digest that a document of these adapters has.
@@ -189,15 +231,30 @@ pub(super) fn report(adapters: &[ExportAdapter<'_>]) -> Report {
     let mut report = Report::default();
     for adapter in adapters {
         for (bond, _) in adapter.entries() {
-            let mut peer = PeerReport::new(adapter.address, bond.peer);
+            let mut peer = peer_report(adapter, bond);
             peer.taken = parts(bond);
-            if bond.metadata.name.as_ref().is_some_and(|name| name.len() > NAME_OCTETS_MAX) {
-                peer.drop("name", "longer than the format allows; its beginning was written");
-            }
             report.peers.push(peer);
         }
     }
     report
+}
+
+/// The same, without the peers that lose nothing.
+pub(super) fn losses(adapters: &[ExportAdapter<'_>]) -> Report {
+    let mut report = Report::default();
+    for adapter in adapters {
+        let peers = adapter.entries().map(|(bond, _)| peer_report(adapter, bond));
+        report.peers.extend(peers.filter(|peer| !peer.dropped.is_empty()));
+    }
+    report
+}
+
+fn peer_report(adapter: &ExportAdapter<'_>, bond: &Bond) -> PeerReport {
+    let mut peer = PeerReport::new(adapter.address, bond.peer);
+    if bond.metadata.name.as_ref().is_some_and(|name| name.len() > NAME_OCTETS_MAX) {
+        peer.drop("name", "longer than the format allows; its beginning was written");
+    }
+    peer
 }
 
 fn digest_of(value: &impl Serialize) -> Result<[u8; 32], FormatError> {
@@ -210,11 +267,10 @@ fn adapter_dto<'a>(adapter: &ExportAdapter<'a>) -> Result<AdapterDto<'a>, Format
     let record = adapter.record;
     // A choice of peers is no copy of the table: what was removed is no part of it.
     let tombstones = adapter.table.tombstones().filter(|_| adapter.peers.is_none());
-    let bonds = adapter.entries().map(|(bond, generation)| bond_dto(bond, generation));
     Ok(AdapterDto {
         address: adapter.named()?.to_string(),
         address_type: "public",
-        bonds: bonds.collect::<Result<_, _>>()?,
+        bonds: Bonds::new(adapter)?,
         generation: adapter.table.generation(),
         last_index: record.last_index,
         last_load: record.last_load.as_ref().map(load_dto),
@@ -252,12 +308,12 @@ fn load_dto(load: &LoadRecord) -> LoadDto<'_> {
     }
 }
 
-fn bond_dto(bond: &Bond, generation: u64) -> Result<BondDto<'_>, FormatError> {
+fn bond_dto<'a>(bond: &'a Bond, generation: u64, check: Option<&'a [u8; CHECK_OCTETS]>) -> BondDto<'a> {
     let metadata = &bond.metadata;
-    let mut dto = BondDto {
+    BondDto {
         address: bond.peer.to_string(),
         address_type: kind(bond.peer),
-        check: None,
+        check: check.map(|octets| Hex(octets)),
         conn_param: bond.connection_parameters.map(parameters_dto),
         created_at_ms: metadata.created_at.0,
         csrk_local: bond.csrk_local.as_ref().map(csrk_dto),
@@ -272,9 +328,7 @@ fn bond_dto(bond: &Bond, generation: u64) -> Result<BondDto<'_>, FormatError> {
         name: metadata.name.as_deref().map(check::shortened),
         source: metadata.source.as_str(),
         updated_at_ms: metadata.updated_at.0,
-    };
-    dto.check = Some(hex::encode(&digest_of(&dto)?[..super::read::CHECK_OCTETS]));
-    Ok(dto)
+    }
 }
 
 fn ltk_dto(ltk: &Ltk) -> LtkDto<'_> {

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use crate::format::{Content, Tree};
 use crate::store::files::missing_is_fine;
 
@@ -27,6 +29,17 @@ impl Scratch {
             Content::Document(bytes) => write_private(&scratch.path, bytes)?,
             Content::Tree(tree) => write_tree(&scratch.path, tree)?,
         }
+        Ok(scratch)
+    }
+
+    /// Writes a file beside `target`, piece by piece.
+    pub fn stream(target: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Self> {
+        let scratch = Self { path: beside(target, "new"), is_folder: false };
+        remove(&scratch.path)?;
+        let mut pieces = Pieces { file: private_file(&scratch.path)?, waiting: Zeroizing::default() };
+        fill(&mut pieces)?;
+        pieces.flush()?;
+        pieces.file.sync_all()?;
         Ok(scratch)
     }
 
@@ -96,11 +109,48 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+fn private_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = private_file(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Octets that are gathered before they are written.
+const PIECE_OCTETS: usize = 64 << 10;
+
+/// A file that is written in larger pieces than it is given. What waits holds keys, and is wiped on drop.
+struct Pieces {
+    file: File,
+    waiting: Zeroizing<Vec<u8>>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        // It never grows, which would leave a copy behind.
+        if self.waiting.capacity() == 0 {
+            self.waiting.reserve_exact(PIECE_OCTETS);
+        }
+        if self.waiting.len() + octets.len() > PIECE_OCTETS {
+            self.flush()?;
+        }
+        if octets.len() > PIECE_OCTETS {
+            return self.file.write(octets);
+        }
+        self.waiting.extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.waiting)?;
+        self.waiting.clear();
+        Ok(())
+    }
 }
 
 /// The paths of a tree lead nowhere but below it.
