@@ -49,6 +49,11 @@ use crate::store::{OpenError, Store, StoreActor, StoreOptions};
 use crate::telemetry::{self, LogControl};
 use crate::watch::actor::WatchActor;
 
+/// Threads for work that blocks: two exports or imports, the audit log, copies, the Supervisor's answer, the broker's name.
+/// (The store has a thread of its own.) tokio wakes the one that has slept longest, so a trickle of work would keep
+/// alive for ever whatever threads one burst has made, each with an arena of the allocator.
+const BLOCKING_THREADS_MAX: usize = 6;
+
 /// The store's folder within the data folder: the store sets the permissions of everything in its folder, and
 /// Supervisor keeps a file of its own in the data folder.
 pub const STORE_FOLDER: &str = "store";
@@ -98,10 +103,19 @@ fn advice(source: &SocketError) -> String {
 pub fn run(settings: Settings) -> Result<(), AppError> {
     panic::end_process_on_panic();
     let log = telemetry::start(settings.log_level);
-    System::new().block_on(async move {
+    System::with_tokio_rt(runtime).block_on(async move {
         let stop = signals()?;
         serve(settings, log, stop).await
     })
+}
+
+/// One thread for everything that does not block, and few for what does.
+fn runtime() -> tokio::runtime::Runtime {
+    let made = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build();
+    made.unwrap_or_else(|error| panic!("the event loop cannot be made: {error}"))
 }
 
 /// Runs the service until `stop` is ready. Must be awaited inside an actix system.
@@ -189,7 +203,7 @@ impl Service {
             audit: audit.clone().recipient(),
             state: mqtt.clone().recipient(),
             bonds: mqtt.clone().recipient(),
-            event: mqtt.clone().recipient(),
+            events: mqtt.clone().recipient(),
         };
         let factory = adapter_factory(&settings, endpoint, ports, fingerprint_key);
         let ports = RegistryPorts {

@@ -55,11 +55,12 @@ fn main() {
         folder: folder.path().to_owned(),
     };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [what, minutes, csv, ..] = &arguments[..]
+    if let [what, minutes, csv, rest @ ..] = &arguments[..]
         && what == "soak"
     {
         let minutes = minutes.parse().expect("a number of minutes");
-        return soak::soak(&mut rig, minutes, std::path::Path::new(csv));
+        let only = rest.iter().map(String::as_str).find(|argument| !argument.starts_with('-'));
+        return soak::soak(&mut rig, minutes, std::path::Path::new(csv), only);
     }
     let mut figures = Vec::new();
     for (metric, measure) in MEASURES {

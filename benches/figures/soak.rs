@@ -3,6 +3,8 @@
 //! A busy home is taken to pair and unpair a device an hour, to make a connection every ten seconds and to ask
 //! one command a minute. Here all of it comes a hundred times as often; besides, every five minutes the adapter is
 //! pulled out and put back, and the broker is killed and started again. Run by `tests/soak/run.sh`.
+//!
+//! With the name of one load (`connections`, `commands`, `pairings`, `plugs`, `brokers`) only that one comes, and faster: which of them makes something grow?
 
 use std::fs;
 use std::io::Write;
@@ -22,8 +24,45 @@ const TICKS_A_TROUBLE: u64 = 3_000;
 /// Bonds that are there all the time; as many again come and go.
 const BONDS: usize = 100;
 
+/// How much faster a load comes that comes alone.
+const FASTER: u64 = 30;
+
+/// What comes, and how many ticks apart.
+struct Loads {
+    connections: Option<u64>,
+    commands: Option<u64>,
+    pairings: Option<u64>,
+    plugs: Option<u64>,
+    brokers: Option<u64>,
+}
+
+impl Loads {
+    /// All of them at their rate, or one of them, faster.
+    fn new(only: Option<&str>) -> Self {
+        let every = |name: &str, ticks: u64| match only {
+            None => Some(ticks),
+            Some(only) => (only == name).then_some((ticks / FASTER).max(1)),
+        };
+        Self {
+            connections: every("connections", 1),
+            commands: every("commands", TICKS_A_COMMAND),
+            pairings: every("pairings", TICKS_A_PAIRING),
+            plugs: every("plugs", TICKS_A_TROUBLE / 6),
+            brokers: every("brokers", TICKS_A_TROUBLE / 6),
+        }
+    }
+}
+
+fn is_due(apart: Option<u64>, tick: u64) -> bool {
+    apart.is_some_and(|apart| tick.is_multiple_of(apart))
+}
+
 /// Runs for so many minutes; one line a sample goes to the file.
-pub fn soak(rig: &mut Rig, minutes: u64, csv: &Path) {
+pub fn soak(rig: &mut Rig, minutes: u64, csv: &Path, only: Option<&str>) {
+    let mut loads = Loads::new(only);
+    if only.is_none() {
+        (loads.plugs, loads.brokers) = (Some(TICKS_A_TROUBLE), Some(TICKS_A_TROUBLE));
+    }
     let folder = rig.copy_of(&rig.template(BONDS), "soak");
     let mut service = rig.start(&folder, 1, |_| {});
     let mut client = connect(rig);
@@ -33,7 +72,7 @@ pub fn soak(rig: &mut Rig, minutes: u64, csv: &Path) {
     let (begin, mut tick) = (Instant::now(), 0u64);
     while begin.elapsed() < Duration::from_secs(minutes * 60) {
         tick += 1;
-        one_tick(rig, &mut service, &mut client, tick);
+        one_tick(rig, &mut service, &mut client, tick, &loads);
         if tick.is_multiple_of(TICKS_A_SAMPLE) {
             let line = sample(&service, begin.elapsed().as_secs());
             writeln!(out, "{line}").expect("write");
@@ -49,33 +88,42 @@ fn connect(rig: &Rig) -> Client {
     client
 }
 
-fn one_tick(rig: &mut Rig, service: &mut Service, client: &mut Client, tick: u64) {
+fn one_tick(rig: &mut Rig, service: &mut Service, client: &mut Client, tick: u64, loads: &Loads) {
     let index = service.indices[0];
-    service.kernel.stream(index, &[(ev::DEVICE_CONNECTED, connected(peer_address(tick as usize % BONDS)))]);
-    if tick.is_multiple_of(TICKS_A_COMMAND) {
+    if is_due(loads.connections, tick) {
+        let event = connected(peer_address(tick as usize % BONDS));
+        let count = if loads.commands.is_none() { FASTER as usize } else { 1 };
+        service.kernel.stream(index, &vec![(ev::DEVICE_CONNECTED, event); count]);
+    }
+    if is_due(loads.commands, tick) {
         let verbs =
             [("health_check", "{}"), ("bonds/list", "{}"), ("checkpoint/list", "{}"), ("bonds/export", "{}")];
-        let (verb, body) = verbs[(tick / TICKS_A_COMMAND) as usize % verbs.len()];
+        let (verb, body) = verbs[(tick / loads.commands.unwrap_or(1)) as usize % verbs.len()];
         client.publish(&format!("{ROOT}/bridge/request/{verb}"), body.as_bytes());
         clear_exports(&service.folder);
     }
-    if tick.is_multiple_of(TICKS_A_PAIRING) {
-        let number = BONDS + (tick / TICKS_A_PAIRING) as usize % BONDS;
+    let pairing = loads.pairings.unwrap_or(u64::MAX);
+    let number = BONDS + (tick / pairing) as usize % BONDS;
+    if tick.is_multiple_of(pairing) {
         let peer = peer_address(number);
         let events = [(ev::NEW_LTK, ltk_event(peer, tick)), (ev::NEW_IRK, irk_event(peer, tick))];
         service.kernel.stream(index, &events);
     }
-    if tick % TICKS_A_PAIRING == TICKS_A_PAIRING / 2 {
-        let number = BONDS + (tick / TICKS_A_PAIRING) as usize % BONDS;
+    if tick % pairing == pairing / 2 {
         let mut unpaired = peer_address(number).octets.to_vec();
         unpaired.push(LE_PUBLIC);
         service.kernel.stream(index, &[(ev::DEVICE_UNPAIRED, unpaired)]);
     }
-    if tick.is_multiple_of(TICKS_A_TROUBLE) {
+    let (plug, kill) = (is_due(loads.plugs, tick), is_due(loads.brokers, tick));
+    if plug {
         service.kernel.unplug(index);
+    }
+    if kill {
         rig.broker.kill();
         rig.broker.start_again();
         *client = connect(rig);
+    }
+    if plug {
         service.indices[0] = service.kernel.plug(&Hardware::new(&adapter_address(0)));
     }
     while client.next(Duration::from_millis(1)).is_some() {}

@@ -273,6 +273,7 @@ impl AdapterActor {
                 tracing::info!(adapter = %self.address, event = event.kind.event_type(), cause = event.cause);
                 self.waiting.push_event(*event);
             }
+            Output::EventDropped => self.waiting.event_dropped(),
             Output::Reply(id, reply) => {
                 if let Some(asked) = self.replies.remove(&id) {
                     // Whoever asked may have given up.

@@ -142,6 +142,8 @@ pub enum Output {
     State(Box<AdapterStateChanged>),
     Bonds(BondsDescription),
     Event(Box<AdapterEvent>),
+    /// An event was given up before it could be told.
+    EventDropped,
     /// To whoever asked.
     Reply(RequestId, Box<Reply>),
 }

@@ -87,6 +87,9 @@ pub struct BondDescription {
     pub health: Health,
     /// Why, the oldest first.
     pub evidence: Vec<Evidence>,
+    /// Last connection of the peer, where it is later than what the bond itself says. Beside the bond, so that it
+    /// need not be copied to be described.
+    pub last_seen_at: Option<UnixMillis>,
 }
 
 /// Hand out the table for an export.
@@ -345,14 +348,23 @@ impl Sync {
 
 /// Something happened that people and automations want to hear of once. Bond events are sent only
 /// when the change is durable, and after the [`BondsDescription`] that shows it.
-#[derive(Message, Clone)]
-#[rtype(result = "()")]
+#[derive(Clone)]
 pub struct AdapterEvent {
     pub adapter: AdapterAddress,
     pub at: UnixMillis,
     pub kind: EventKind,
     /// What brought it about: `pairing`, `unpaired`, `forget`, `restore`, `plugged_in`, …
     pub cause: &'static str,
+}
+
+/// Events of one adapter in their order. All that there are at the moment in one message, so that a storm does not
+/// fill a mailbox.
+#[derive(Message, Default)]
+#[rtype(result = "()")]
+pub struct AdapterEvents {
+    /// Events that had to be given up before these: they count, and are reported as lost.
+    pub dropped_count: u64,
+    pub events: Vec<AdapterEvent>,
 }
 
 #[derive(Clone)]

@@ -109,6 +109,8 @@ pub struct MqttHealthDto {
     pub responses_dropped: u64,
     /// Messages that the broker did not take, or that are larger than it takes.
     pub refused: u64,
+    /// Messages that somebody else has published on our retained topics, and that were published over.
+    pub overwritten: u64,
     pub requests_in_progress: usize,
 }
 

@@ -151,6 +151,8 @@ pub struct BondFacts<'a> {
     pub durable: bool,
     pub health: Health,
     pub evidence: &'a [Evidence],
+    /// Later than what the bond itself says, where it is known.
+    pub last_seen_at: Option<UnixMillis>,
 }
 
 impl BondDto {
@@ -172,7 +174,7 @@ impl BondDto {
             evidence: facts.evidence.iter().map(EvidenceDto::of).collect(),
             created_at: rfc3339(metadata.created_at),
             updated_at: rfc3339(metadata.updated_at),
-            last_seen_at: metadata.last_seen_at.map(rfc3339),
+            last_seen_at: facts.last_seen_at.or(metadata.last_seen_at).map(rfc3339),
         }
     }
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
-use super::entry::Line;
+use super::entry::{Entry, Line};
 use super::log::AuditLog;
-use super::messages::{AuditListeners, AuditStateChanged, DrainAudit, Record, Recorded};
+use super::messages::{AuditListeners, AuditStateChanged, DrainAudit, Record, Recorded, Records};
 
-/// Messages that may wait: a line for each change of a bond and each command, which come one by one.
+/// Messages that may wait: each adapter puts what it has to tell at once into one, and commands come one by one.
 const MAILBOX_CAPACITY: usize = 512;
 
 /// Lines that wait for a disk that cannot be written at most; past it the oldest is given up and counted.
@@ -152,6 +152,17 @@ impl Handler<Record> for AuditActor {
     }
 }
 
+impl Handler<Records> for AuditActor {
+    type Result = ();
+
+    fn handle(&mut self, records: Records, ctx: &mut Self::Context) {
+        self.state.lost_count += records.dropped_count;
+        self.waiting.extend(records.entries.iter().map(Entry::line));
+        self.limit();
+        self.write(ctx);
+    }
+}
+
 impl Handler<DrainAudit> for AuditActor {
     type Result = ResponseFuture<()>;
 
@@ -173,7 +184,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::audit::entry::{Action, Entry};
+    use crate::audit::entry::Action;
     use crate::audit::log::{FILE, read};
     use crate::bond::UnixMillis;
 
@@ -229,6 +240,18 @@ mod tests {
         // Behind what it was told.
         listening.send(AuditStateChanged::default()).await.unwrap();
         assert_eq!(*ear.lines.lock().unwrap(), on_disk);
+    }
+
+    #[actix::test]
+    async fn entries_that_were_given_up_before_they_came_are_counted_as_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let (audit, listening, ear) = launch(folder.path());
+        let entries = vec![record(1).0, record(2).0];
+        audit.send(Records { entries, dropped_count: 3 }).await.unwrap();
+        audit.send(DrainAudit).await.unwrap();
+        assert_eq!(read(folder.path()).unwrap().lines.len(), 2);
+        listening.send(AuditStateChanged::default()).await.unwrap();
+        assert_eq!(ear.states.lock().unwrap()[0].lost_count, 3);
     }
 
     #[actix::test]

@@ -9,6 +9,16 @@ pub use super::entry::{Action, BondChange, CommandFacts, Entry, Line};
 #[rtype(result = "()")]
 pub struct Record(pub Entry);
 
+/// Write all of these down, in this order: what one adapter has to tell at once, in one message, so that a storm does
+/// not fill the mailbox.
+#[derive(Message, Clone, Debug, Default)]
+#[rtype(result = "()")]
+pub struct Records {
+    pub entries: Vec<Entry>,
+    /// Entries that had to be given up before these.
+    pub dropped_count: u64,
+}
+
 /// These lines are on disk.
 #[derive(Message, Clone, Debug)]
 #[rtype(result = "()")]

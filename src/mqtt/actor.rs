@@ -13,7 +13,7 @@ use actix::{
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
@@ -21,13 +21,14 @@ use super::birth::Look;
 use super::board::{Board, Probe, ServiceFacts};
 use super::broker::BrokerSource;
 use super::client::{KEEP_ALIVE, LinkEvent, LinkSetup, keep_connected};
-use super::dispatch::LevelSetter;
+use super::dispatch::{EXCHANGES_AT_ONCE, LevelSetter};
 use super::exchange::Exchange;
+use super::guard::Guard;
 use super::messages::{Drain, Drained, StopRequests, Wire};
 use super::outbox::{Outbox, Rank};
 use super::render;
 use super::topics::Topics;
-use crate::adapter::messages::{AdapterHandle, BondsDescription};
+use crate::adapter::messages::{AdapterEvent, AdapterHandle, BondsDescription};
 use crate::api::answers::to_octets;
 use crate::api::bridge::{BridgeEventData, BridgeEventDto, BridgeStateDto, MqttHealthDto};
 use crate::api::limits::PUBLISH_OCTETS_MAX;
@@ -67,6 +68,8 @@ pub(super) enum Payload {
     },
     /// A list that may be superseded before there is room for it is not written out in vain.
     Bonds(Rc<BondsDescription>),
+    /// An event of an adapter with its number. Thousands may wait, and its text is several times as large.
+    Event(Box<AdapterEvent>, u64),
 }
 
 impl From<Vec<u8>> for Payload {
@@ -80,13 +83,14 @@ impl Payload {
         match self {
             Self::Octets { octets, .. } => octets.to_vec(),
             Self::Bonds(description) => to_octets(&render::bond_list(description)),
+            Self::Event(event, seq) => to_octets(&render::adapter_event(event, *seq)),
         }
     }
 
     fn properties(&self) -> PublishProperties {
         let correlation = match self {
             Self::Octets { correlation, .. } => correlation.clone(),
-            Self::Bonds(_) => None,
+            Self::Bonds(_) | Self::Event(..) => None,
         };
         PublishProperties { correlation_data: correlation.map(Into::into), ..PublishProperties::default() }
     }
@@ -115,7 +119,9 @@ pub struct MqttActor {
     pub(super) adapters: std::collections::BTreeMap<AdapterAddress, AdapterHandle>,
     pub(super) services: Option<Wire>,
     pub(super) look: Look,
+    pub(super) guard: Guard,
     pub(super) in_progress: usize,
+    pub(super) exchanges: Arc<Semaphore>,
     /// Requests are answered with `shutting_down`.
     pub(super) stopping: bool,
     pub(super) link: Option<Link>,
@@ -135,7 +141,9 @@ impl MqttActor {
             adapters: std::collections::BTreeMap::new(),
             services: None,
             look: Look::default(),
+            guard: Guard::default(),
             in_progress: 0,
+            exchanges: Arc::new(Semaphore::new(EXCHANGES_AT_ONCE)),
             stopping: false,
             link: None,
             link_task: None,
@@ -172,6 +180,7 @@ impl MqttActor {
             events_dropped: self.outbox.events_dropped(),
             responses_dropped: self.outbox.responses_dropped(),
             refused: self.refused + self.outbox.given_up(),
+            overwritten: self.overwritten(),
             requests_in_progress: self.in_progress,
         };
         self.board.health((self.setup.probe)(), mqtt, self.now())
@@ -185,7 +194,9 @@ impl MqttActor {
     pub(super) fn bridge_event(&mut self, kind: &'static str, data: BridgeEventData) {
         let seq = self.outbox.take_seq();
         let event = BridgeEventDto { kind, at: rfc3339(self.now()), data, seq };
-        self.outbox.push_event(&self.setup.topics.bridge_event(), to_octets(&event).into(), seq);
+        let octets = to_octets(&event);
+        let count = octets.len();
+        self.outbox.push_event(&self.setup.topics.bridge_event(), octets.into(), seq, count);
     }
 
     /// Octets that an answer may have at the moment.
@@ -337,6 +348,7 @@ impl Handler<LinkEvent> for MqttActor {
                 self.connects += 1;
                 self.link = Some(Link { client, payload_octets_max });
                 self.outbox.connected(window);
+                self.guard_devices(self.adapters.keys().copied());
             }
             LinkEvent::Acknowledged { ordinal, taken } => {
                 self.refused += u64::from(!taken);
@@ -348,6 +360,7 @@ impl Handler<LinkEvent> for MqttActor {
                 self.link = None;
                 self.outbox.disconnected();
                 self.abandon_look(ctx);
+                self.abandon_guard(ctx);
                 if self.leaving.is_some() {
                     self.left(said_goodbye);
                 }

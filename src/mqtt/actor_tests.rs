@@ -1,10 +1,12 @@
 #[path = "birth_tests.rs"]
 mod birth;
+#[path = "guard_tests.rs"]
+mod guard;
 
 use std::sync::Mutex;
 
 use super::*;
-use crate::adapter::messages::{AdapterEvent, AdapterForgotten, AdapterKnown, EventKind};
+use crate::adapter::messages::{AdapterEvent, AdapterEvents, AdapterForgotten, AdapterKnown, EventKind};
 use crate::api::{Commands, LogLevel};
 use crate::bond::BondTable;
 use crate::bond::testing::secure_bond;
@@ -81,7 +83,7 @@ impl Scene {
 
     async fn event(&self, kind: EventKind) {
         let event = AdapterEvent { adapter: address(ADAPTER), at: now(), kind, cause: "pairing" };
-        self.actor.send(event).await.unwrap();
+        self.actor.send(AdapterEvents { dropped_count: 0, events: vec![event] }).await.unwrap();
     }
 }
 
@@ -246,6 +248,22 @@ async fn only_so_many_requests_are_in_progress_and_each_is_answered_in_the_end()
 }
 
 #[actix::test]
+async fn while_too_much_waits_to_be_published_only_looks_are_carried_out() {
+    let (scene, mut broker) = Scene::online(Manner::Obliging).await;
+    let kind = EventKind::AdapterLoaded { ltk_count: 1, irk_count: 0, link_key_count: 0 };
+    let event = AdapterEvent { adapter: address(ADAPTER), at: now(), kind, cause: "test" };
+    // With those that are on their way.
+    let events = vec![event; crate::mqtt::arrivals::EVENTS_BUSY + 32];
+    scene.actor.send(AdapterEvents { dropped_count: 0, events }).await.unwrap();
+    request(&mut broker, "bonds/reload", &format!("{{'adapter':'{ADAPTER}'}}")).await;
+    let refused = broker.published_until("response/bonds/reload").await;
+    assert_eq!(refused.last().unwrap().json()["error"]["code"], "busy");
+    request(&mut broker, "bonds/reload", &format!("{{'adapter':'{ADAPTER}'}}")).await;
+    let answered = broker.published_until("response/bonds/reload").await;
+    assert_eq!(answered.last().unwrap().json()["status"], "ok");
+}
+
+#[actix::test]
 async fn setting_the_log_level_shows_in_the_info() {
     let (scene, mut broker) = Scene::online(Manner::Obliging).await;
     request(&mut broker, "log_level", "{'level':'debug'}").await;
@@ -375,11 +393,34 @@ async fn leaving_without_a_connection_takes_no_time() {
 }
 
 #[actix::test]
+async fn the_events_of_a_storm_wait_for_the_broker_and_none_is_lost() {
+    const STORM: usize = 2_000;
+    let scene = Scene::new(Manner::Obliging).await;
+    let of_peer = |number: usize| {
+        let peer = format!("C0:FF:EE:00:{:02X}:{:02X}", number >> 8, number & 0xFF);
+        let kind = EventKind::BondAdded(described(secure_bond(&peer, 1)));
+        AdapterEvent { adapter: address(ADAPTER), at: now(), kind, cause: "pairing" }
+    };
+    let events = (0..STORM).map(of_peer).collect();
+    scene.actor.send(AdapterEvents { dropped_count: 0, events }).await.unwrap();
+    let mut broker = scene.connect().await;
+    broker.published_until("bridge/state").await;
+    for number in 1..=STORM {
+        let event = broker.published().await.json();
+        assert_eq!(
+            (&event["event_type"], event["seq"].as_u64()),
+            (&"bond_added".into(), Some(number as u64))
+        );
+    }
+}
+
+#[actix::test]
 async fn events_that_had_to_be_given_up_are_reported_before_the_next() {
     let scene = Scene::new(Manner::Obliging).await;
-    for _ in 0..crate::mqtt::outbox::EVENTS_MAX + 2 {
-        scene.event(EventKind::AdapterLoaded { ltk_count: 1, irk_count: 0, link_key_count: 0 }).await;
-    }
+    let kind = EventKind::AdapterLoaded { ltk_count: 1, irk_count: 0, link_key_count: 0 };
+    // What the adapter itself could not keep counts as well.
+    scene.actor.send(AdapterEvents { dropped_count: 2, events: Vec::new() }).await.unwrap();
+    scene.event(kind).await;
     let mut broker = scene.connect().await;
     broker.published_until("bridge/state").await;
     let report = broker.published().await.json();

@@ -8,10 +8,15 @@ use super::actor::{MqttActor, Payload};
 use super::audit::About;
 use super::discovery::BIRTH_TOPIC;
 use super::dispatch::Dispatcher;
+use super::outbox::Worth;
 use super::reply::{ReplyTo, Wanted};
 use crate::api::bridge::{BridgeEventData, BridgeEventDto};
 use crate::api::limits::REQUESTS_IN_PROGRESS_MAX;
 use crate::api::{Answer, ApiError, Code, Incoming, Outcome, Request, response, route};
+
+/// Events that wait, past which nothing is carried out that would make more of them: a flood of commands must not push
+/// out what there is to say of bonds. More than a kernel's whole table makes when it pairs at once.
+pub(super) const EVENTS_BUSY: usize = 4_000;
 
 pub(super) type Answered = Result<Answer, ApiError>;
 
@@ -22,7 +27,7 @@ impl MqttActor {
             return self.heard_birth(publish, ctx);
         }
         let Some(verb) = self.setup.topics.verb(&topic) else {
-            return self.came_back(&topic, publish);
+            return self.came_back(&topic, publish, ctx);
         };
         let incoming = Incoming { verb, body: &publish.payload, retained: publish.retain };
         let routed = route(incoming, self.board.commands());
@@ -49,12 +54,17 @@ impl MqttActor {
                 format!("{REQUESTS_IN_PROGRESS_MAX} requests are in progress: try again in a moment");
             return self.answer(&reply, &Err(ApiError::new(Code::Busy, message)));
         };
+        if !request.is_read_only() && self.outbox.events_queued() >= EVENTS_BUSY {
+            let message = "too much waits to be published: try again in a moment";
+            return self.answer(&reply, &Err(ApiError::new(Code::Busy, message)));
+        }
         self.in_progress += 1;
         let dispatcher = Dispatcher {
             adapters: self.adapters.clone(),
             exchange: self.setup.exchange.clone(),
             services,
             set_log_level: self.setup.set_log_level.clone(),
+            exchanges: self.exchanges.clone(),
         };
         let new_level = if let Request::SetLogLevel(level) = request { Some(level) } else { None };
         let read_only = request.is_read_only();
@@ -77,12 +87,14 @@ impl MqttActor {
     fn answer(&mut self, reply: &ReplyTo, answer: &Answered) {
         let octets = response(answer, reply.transaction.as_ref(), self.answer_octets_max());
         let count = octets.len();
+        let is_refusal = matches!(answer, Err(error) if error.code == Code::Busy);
+        let worth = if is_refusal { Worth::Refusal } else { Worth::Result };
         let plain = Payload::from(octets);
         if let (Some(topic), Payload::Octets { octets, .. }) = (&reply.own_topic, &plain) {
             let own = Payload::Octets { octets: octets.clone(), correlation: reply.correlation.clone() };
-            self.outbox.push_response(topic, own, count);
+            self.outbox.push_response(topic, own, count, worth);
         }
-        self.outbox.push_response(&self.setup.topics.response(&reply.verb), plain, count);
+        self.outbox.push_response(&self.setup.topics.response(&reply.verb), plain, count, worth);
     }
 
     fn command_done(&mut self, reply: &ReplyTo, told: About, answer: &Answered) {

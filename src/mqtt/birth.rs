@@ -1,7 +1,8 @@
 //! Home Assistant's devices, put into the outbox; and the look at what the broker still retains,
 //! some seconds after Home Assistant has said that it started.
 //!
-//! The look subscribes to our own retained topics for a moment. What does not come back as it was
+//! The look asks for everything on our own retained topics for a moment; before and after it, only for what others
+//! publish there (`guard`). What does not come back as it was
 //! published is published again; a broker that lets us read nothing is given everything again.
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use tracing::{debug, info};
 use super::actor::MqttActor;
 use super::client::LOOK_FILTERS_MAX;
 use super::discovery::{BIRTH_PAYLOAD, Discovery, adapter_topic, birth_delay, node_topic};
+use super::guard::foreign;
 use super::outbox::Rank;
 use crate::api::answers::to_octets;
 use crate::bond::AdapterAddress;
@@ -94,8 +96,12 @@ impl MqttActor {
         self.look.timer = Some(ctx.run_later(LOOK_PATIENCE, Self::end_look));
     }
 
-    /// Something of ours came back. What we publish meanwhile comes back as well.
-    pub(super) fn came_back(&mut self, topic: &str, publish: &Publish) {
+    /// Something on a topic of ours. During a look it is what the broker retains, and what we publish meanwhile;
+    /// else it is somebody else's.
+    pub(super) fn came_back(&mut self, topic: &str, publish: &Publish, ctx: &mut Context<Self>) {
+        if self.look.filters.is_empty() {
+            return self.foreign_message(topic, publish, ctx);
+        }
         let Some(payload) = self.outbox.retained(topic) else { return };
         if payload.octets() == publish.payload {
             self.look.found.insert(topic.to_owned());
@@ -107,8 +113,10 @@ impl MqttActor {
     fn end_look(&mut self, _: &mut Context<Self>) {
         let look = std::mem::take(&mut self.look);
         if let Some(link) = &self.link {
-            for filter in look.filters {
-                let _ = link.client.try_unsubscribe(filter);
+            // From now on what others publish, and nothing else.
+            let guarded: Vec<_> = look.filters.into_iter().map(foreign).collect();
+            if let Err(error) = link.client.try_subscribe_many(guarded) {
+                debug!("MQTT: what is retained cannot be left alone: {error}");
             }
         }
         // Nobody who takes leave starts over.

@@ -21,8 +21,9 @@ use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
 use super::broker::{Broker, BrokerSource, LIBRARY_WINDOW, connect_options};
-use super::discovery::BIRTH_TOPIC;
+use super::discovery::{BIRTH_TOPIC, node_topic};
 use super::failure::{chain, connection_failure};
+use super::guard::foreign;
 use super::topics::Topics;
 
 /// Silence after which the broker is asked for a sign of life: once a minute, with the health report, so that an idle
@@ -203,7 +204,7 @@ impl Link<'_> {
             Event::Incoming(Packet::SubAck(ack)) => {
                 // Later ones are looks at what is retained, which may be refused.
                 if !std::mem::replace(&mut self.subscribed, true) {
-                    check_subscription(&ack, broker);
+                    check_subscription(&ack, broker, self.setup.hear_birth);
                 }
                 return None;
             }
@@ -242,7 +243,9 @@ impl Link<'_> {
         filter.preserve_retain = true;
         // Here a retained message must stay recognisable as one: it is about an earlier start.
         let birth = self.setup.hear_birth.then(|| Filter::new(BIRTH_TOPIC, QoS::AtLeastOnce));
-        if let Err(error) = client.try_subscribe_many([filter].into_iter().chain(birth)) {
+        let node = self.setup.hear_birth.then(|| node_topic(&self.setup.topics));
+        let guarded = self.setup.topics.retained_filters().into_iter().chain(node).map(foreign);
+        if let Err(error) = client.try_subscribe_many([filter].into_iter().chain(birth).chain(guarded)) {
             error!("MQTT: the subscription cannot be asked for: {error}");
         }
         let properties = accepted.properties.as_ref();
@@ -257,8 +260,8 @@ impl Link<'_> {
     }
 }
 
-/// The requests' filter stands first.
-fn check_subscription(ack: &SubAck, broker: &Broker) {
+/// The requests' filter stands first. That our own topics cannot be read is no fault.
+fn check_subscription(ack: &SubAck, broker: &Broker, hear_birth: bool) {
     let refused = |code: &&SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
     if let Some(code) = ack.return_codes.first().filter(refused) {
         error!(
@@ -266,7 +269,7 @@ fn check_subscription(ack: &SubAck, broker: &Broker) {
             "MQTT: {broker} does not let us subscribe to requests: no command will arrive. Check its access rules"
         );
     }
-    if let Some(code) = ack.return_codes.get(1).filter(refused) {
+    if let Some(code) = ack.return_codes.get(1).filter(|_| hear_birth).filter(refused) {
         warn!(
             reason = ?code,
             "MQTT: {broker} does not let us hear when Home Assistant starts ({BIRTH_TOPIC})"

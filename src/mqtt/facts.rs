@@ -10,11 +10,17 @@ use super::messages::KernelKnown;
 use super::outbox::Rank;
 use super::render;
 use crate::adapter::messages::{
-    AdapterEvent, AdapterForgotten, AdapterKnown, AdapterStateChanged, BondsDescription,
+    AdapterEvent, AdapterEvents, AdapterForgotten, AdapterKnown, AdapterStateChanged, BondsDescription,
+    EventKind,
 };
 use crate::api::answers::to_octets;
 use crate::api::bridge::{BridgeEventData, BridgeEventDto};
+use crate::bond::{Bond, PeerAddress};
 use crate::store::messages::{StoreState, StoreStateChanged};
+
+/// A bond of its own, once the table has a newer one: it and its keys on the heap, a name, and what the allocator
+/// adds.
+const BOND_OCTETS: usize = size_of::<Bond>() + 128;
 
 impl Handler<AdapterKnown> for MqttActor {
     type Result = ();
@@ -25,6 +31,7 @@ impl Handler<AdapterKnown> for MqttActor {
         self.adapters.insert(address, handle);
         if self.board.adapter_known(address) {
             self.put_adapter_discovery(address);
+            self.guard_devices([address]);
             self.put_info();
         }
         self.pump();
@@ -83,15 +90,38 @@ impl Handler<BondsDescription> for MqttActor {
     }
 }
 
-impl Handler<AdapterEvent> for MqttActor {
+impl Handler<AdapterEvents> for MqttActor {
     type Result = ();
 
-    fn handle(&mut self, event: AdapterEvent, _: &mut Context<Self>) {
-        let seq = self.outbox.take_seq();
-        let octets = to_octets(&render::adapter_event(&event, seq));
-        self.outbox.push_event(&self.setup.topics.adapter_event(event.adapter), octets.into(), seq);
+    fn handle(&mut self, AdapterEvents { dropped_count, events }: AdapterEvents, _: &mut Context<Self>) {
+        self.outbox.lose_events(dropped_count);
+        for event in events {
+            let seq = self.outbox.take_seq();
+            let topic = self.setup.topics.adapter_event(event.adapter);
+            let octets = octets_held(&event);
+            self.outbox.push_event(&topic, Payload::Event(Box::new(event), seq), seq, octets);
+        }
         self.pump();
     }
+}
+
+/// What an event takes while it waits: a fifth of its text, as long as its bond is the table's as well.
+fn octets_held(event: &AdapterEvent) -> usize {
+    let peers = |peers: &Vec<PeerAddress>| size_of_val(peers.as_slice());
+    let more = match &event.kind {
+        EventKind::BondAdded(bond)
+        | EventKind::BondUpdated(bond)
+        | EventKind::BondSuspect(bond)
+        | EventKind::BondRecovered(bond)
+        | EventKind::BondOrphaned(bond) => BOND_OCTETS + size_of_val(bond.evidence.as_slice()),
+        EventKind::BondsRestored { added, replaced, lost, adopted } => {
+            [added, replaced, lost, adopted].into_iter().map(peers).sum()
+        }
+        EventKind::BondsLearned { peers: all } | EventKind::BondsOrphaned { peers: all } => peers(all),
+        EventKind::AdapterHeld { reason, advice } => reason.len() + advice.len(),
+        EventKind::BondRemoved { .. } | EventKind::AdapterLoaded { .. } => 0,
+    };
+    size_of::<AdapterEvent>() + more
 }
 
 impl Handler<StoreStateChanged> for MqttActor {

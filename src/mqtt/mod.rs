@@ -19,6 +19,7 @@ mod dispatch;
 pub mod exchange;
 mod facts;
 mod failure;
+mod guard;
 pub mod messages;
 pub mod outbox;
 mod render;

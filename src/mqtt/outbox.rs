@@ -7,20 +7,25 @@
 //! * A retained topic ends at its latest payload. Payloads between may never go out.
 //! * Events go out in their order, at least once, and never before a retained payload that was put
 //!   before them (or a later one of that topic).
-//! * Too many events waiting cost the oldest, and the loss is reported in their place.
+//! * Too many events waiting cost the oldest, and the loss is reported in their place. Each event has a number, and
+//!   each number goes out: with its event or in such a report.
 //!
 //! Must never grow without bound while the broker is away. Driven by the actor: it puts, hands
 //! [`front`](Outbox::front) to the connection and says [`sent`](Outbox::sent), and passes on
 //! acknowledgements.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
-/// Events that may wait: some minutes of a very busy house. At about a kilobyte each they are the
-/// most memory that a long absence of the broker may cost.
-pub const EVENTS_MAX: usize = 500;
+/// Octets of events that may wait: room for four adapters whose tables fill at once while the broker is away (7,280
+/// bonds, each announced and in the audit log), or for a year of a busy house. It is the most memory that an absence
+/// of the broker may cost; bonds that events share with the table are counted as if each had its own.
+pub const EVENT_OCTETS_MAX: usize = 12 * 1024 * 1024;
 
-/// Answers that may wait. Far more than requests can be in progress, so that a flood of refusals
-/// does not push out the answers of those that were accepted.
+/// What an event takes besides its payload, when it stands in the queue.
+pub const EVENT_OVERHEAD_OCTETS: usize = 128;
+
+/// Answers that may wait. Far more than requests can be in progress; a flood of refusals pushes out refusals.
 pub const RESPONSES_MAX: usize = 256;
 
 /// Octets of answers that may wait. One answer may have a mebibyte.
@@ -32,6 +37,15 @@ pub enum Rank {
     Ordinary,
     /// After all the others: `online` says that everything retained is up to date.
     Last,
+}
+
+/// What is lost with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worth {
+    /// What a request has come to.
+    Result,
+    /// Only that it was not taken up: given up before any result.
+    Refusal,
 }
 
 /// The payload of a message, and where it goes.
@@ -73,13 +87,32 @@ struct State<P> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OnceKind {
-    Event { seq: u64 },
+    Event { seq: u64, octets: usize },
     GapReport(Gap),
-    Response { octets: usize },
+    Response { octets: usize, worth: Worth },
+}
+
+/// How many of a kind wait, and how large they are.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    count: usize,
+    octets: usize,
+}
+
+impl Held {
+    const fn add(&mut self, octets: usize) {
+        self.count += 1;
+        self.octets += octets;
+    }
+
+    const fn take(&mut self, octets: usize) {
+        self.count -= 1;
+        self.octets -= octets;
+    }
 }
 
 struct Once<P> {
-    topic: String,
+    topic: Rc<str>,
     payload: P,
     kind: OnceKind,
 }
@@ -100,6 +133,11 @@ pub struct Outbox<P> {
     /// Topics of `states` that stand in `queue`.
     queued_states: BTreeSet<String>,
     queue: VecDeque<Item<P>>,
+    /// Of `queue`.
+    events: Held,
+    responses: Held,
+    /// Of what was put last: thousands of events share a topic.
+    last_topic: Rc<str>,
     /// In the order of sending; the ordinal counts from the connect.
     in_flight: VecDeque<(u64, Sent<P>)>,
     next_ordinal: u64,
@@ -120,6 +158,9 @@ impl<P> Default for Outbox<P> {
             states: BTreeMap::new(),
             queued_states: BTreeSet::new(),
             queue: VecDeque::new(),
+            events: Held::default(),
+            responses: Held::default(),
+            last_topic: Rc::from(""),
             in_flight: VecDeque::new(),
             next_ordinal: 0,
             window: 0,
@@ -198,15 +239,23 @@ impl<P> Outbox<P> {
         seq
     }
 
-    /// An event, with a number from [`take_seq`](Self::take_seq).
-    pub fn push_event(&mut self, topic: &str, payload: P, seq: u64) {
-        self.push_once(topic, payload, OnceKind::Event { seq });
-        while self.count(|kind| matches!(kind, OnceKind::Event { .. })) > EVENTS_MAX {
-            if let Some(OnceKind::Event { seq }) =
-                self.drop_first(|kind| matches!(kind, OnceKind::Event { .. }))
-            {
-                self.lose_event(seq);
+    /// An event, with a number from [`take_seq`](Self::take_seq); its payload takes so many octets while it waits.
+    pub fn push_event(&mut self, topic: &str, payload: P, seq: u64, octets: usize) {
+        let octets = octets + EVENT_OVERHEAD_OCTETS;
+        self.push_once(topic, payload, OnceKind::Event { seq, octets });
+        while self.events.octets > EVENT_OCTETS_MAX {
+            match self.drop_first(|kind| matches!(kind, OnceKind::Event { .. })) {
+                Some(OnceKind::Event { seq, .. }) => self.lose_event(seq),
+                _ => return,
             }
+        }
+    }
+
+    /// Events that somebody had to give up before they came here: they get numbers, to be reported.
+    pub fn lose_events(&mut self, count: u64) {
+        for _ in 0..count {
+            let seq = self.take_seq();
+            self.lose_event(seq);
         }
     }
 
@@ -220,39 +269,54 @@ impl<P> Outbox<P> {
     }
 
     /// An answer of so many octets.
-    pub fn push_response(&mut self, topic: &str, payload: P, octets: usize) {
-        self.push_once(topic, payload, OnceKind::Response { octets });
-        let is_response = |kind: &OnceKind| matches!(kind, OnceKind::Response { .. });
-        while self.count(is_response) > RESPONSES_MAX || self.response_octets() > RESPONSE_OCTETS_MAX {
-            self.drop_first(is_response);
+    pub fn push_response(&mut self, topic: &str, payload: P, octets: usize, worth: Worth) {
+        self.push_once(topic, payload, OnceKind::Response { octets, worth });
+        while self.responses.count > RESPONSES_MAX || self.responses.octets > RESPONSE_OCTETS_MAX {
+            let refusal = |kind: &OnceKind| matches!(kind, OnceKind::Response { worth: Worth::Refusal, .. });
+            let any = |kind: &OnceKind| matches!(kind, OnceKind::Response { .. });
+            if self.drop_first(refusal).or_else(|| self.drop_first(any)).is_none() {
+                return;
+            }
             self.responses_dropped += 1;
         }
     }
 
     fn push_once(&mut self, topic: &str, payload: P, kind: OnceKind) {
-        self.queue.push_back(Item::Once(Once { topic: topic.to_owned(), payload, kind }));
+        let topic = self.shared(topic);
+        self.enters(&kind);
+        self.queue.push_back(Item::Once(Once { topic, payload, kind }));
     }
 
-    fn once_kinds(&self) -> impl Iterator<Item = &OnceKind> {
-        self.queue.iter().filter_map(|item| match item {
-            Item::Once(once) => Some(&once.kind),
-            Item::State(_) => None,
-        })
+    fn shared(&mut self, topic: &str) -> Rc<str> {
+        if &*self.last_topic != topic {
+            self.last_topic = Rc::from(topic);
+        }
+        Rc::clone(&self.last_topic)
     }
 
-    fn count(&self, which: impl Fn(&OnceKind) -> bool) -> usize {
-        self.once_kinds().filter(|kind| which(kind)).count()
+    const fn enters(&mut self, kind: &OnceKind) {
+        match kind {
+            OnceKind::Event { octets, .. } => self.events.add(*octets),
+            OnceKind::Response { octets, .. } => self.responses.add(*octets),
+            OnceKind::GapReport(_) => {}
+        }
     }
 
-    fn response_octets(&self) -> usize {
-        let octets = |kind: &OnceKind| if let OnceKind::Response { octets } = kind { *octets } else { 0 };
-        self.once_kinds().map(octets).sum()
+    const fn leaves(&mut self, kind: &OnceKind) {
+        match kind {
+            OnceKind::Event { octets, .. } => self.events.take(*octets),
+            OnceKind::Response { octets, .. } => self.responses.take(*octets),
+            OnceKind::GapReport(_) => {}
+        }
     }
 
     fn drop_first(&mut self, which: impl Fn(&OnceKind) -> bool) -> Option<OnceKind> {
         let at = self.queue.iter().position(|item| matches!(item, Item::Once(once) if which(&once.kind)))?;
         match self.queue.remove(at)? {
-            Item::Once(once) => Some(once.kind),
+            Item::Once(once) => {
+                self.leaves(&once.kind);
+                Some(once.kind)
+            }
             Item::State(_) => None,
         }
     }
@@ -266,9 +330,9 @@ impl<P> Outbox<P> {
 
     /// Puts the report of a gap where the lost events were.
     pub fn push_gap_report(&mut self, topic: &str, payload: P, gap: Gap) {
-        let follows = |item: &Item<P>| matches!(item, Item::Once(Once { kind: OnceKind::Event { seq }, .. }) if *seq > gap.first_seq);
+        let follows = |item: &Item<P>| matches!(item, Item::Once(Once { kind: OnceKind::Event { seq, .. }, .. }) if *seq > gap.first_seq);
         let at = self.queue.iter().position(follows).unwrap_or(self.queue.len());
-        let report = Once { topic: topic.to_owned(), payload, kind: OnceKind::GapReport(gap) };
+        let report = Once { topic: self.shared(topic), payload, kind: OnceKind::GapReport(gap) };
         self.queue.insert(at, Item::Once(report));
     }
 
@@ -303,6 +367,13 @@ impl<P> Outbox<P> {
                 once @ Item::Once(_) => waiting.push_back(once),
             }
         }
+        (self.events, self.responses) = Default::default();
+        for item in &waiting {
+            if let Item::Once(once) = item {
+                let kind = once.kind;
+                self.enters(&kind);
+            }
+        }
         self.queue = waiting;
         self.queued_states.clear();
     }
@@ -327,7 +398,10 @@ impl<P> Outbox<P> {
     pub fn sent(&mut self) {
         let sent = match self.queue.pop_front() {
             None => return,
-            Some(Item::Once(once)) => Sent::Once(once),
+            Some(Item::Once(once)) => {
+                self.leaves(&once.kind);
+                Sent::Once(once)
+            }
             Some(Item::State(topic)) => {
                 self.queued_states.remove(&topic);
                 let version = self.states.get(&topic).map_or(0, |state| state.version);
@@ -345,9 +419,15 @@ impl<P> Outbox<P> {
             Some(Item::State(topic)) => {
                 self.queued_states.remove(&topic);
             }
-            Some(Item::Once(Once { kind: OnceKind::Event { seq }, .. })) => self.lose_event(seq),
-            Some(Item::Once(Once { kind: OnceKind::GapReport(gap), .. })) => self.widen_gap(gap),
-            Some(Item::Once(_)) | None => {}
+            Some(Item::Once(Once { kind, .. })) => {
+                self.leaves(&kind);
+                match kind {
+                    OnceKind::Event { seq, .. } => self.lose_event(seq),
+                    OnceKind::GapReport(gap) => self.widen_gap(gap),
+                    OnceKind::Response { .. } => {}
+                }
+            }
+            None => {}
         }
     }
 
@@ -374,6 +454,11 @@ impl<P> Outbox<P> {
 
     pub fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Events among them.
+    pub const fn events_queued(&self) -> usize {
+        self.events.count
     }
 
     pub const fn events_dropped(&self) -> u64 {

@@ -6,6 +6,10 @@ use super::*;
 
 const EVENTS: &str = "event";
 
+/// So large that the tests fill the outbox with a few hundred.
+const EVENT_OCTETS: usize = 24 * 1024;
+const EVENTS_MAX: usize = EVENT_OCTETS_MAX / (EVENT_OCTETS + EVENT_OVERHEAD_OCTETS);
+
 /// What the tests send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Message {
@@ -95,7 +99,7 @@ impl Broker {
 
 fn event(outbox: &mut Outbox<Message>, list: u64) -> u64 {
     let seq = outbox.take_seq();
-    outbox.push_event(EVENTS, Message::Event { seq, list }, seq);
+    outbox.push_event(EVENTS, Message::Event { seq, list }, seq, EVENT_OCTETS);
     seq
 }
 
@@ -188,11 +192,24 @@ fn too_many_events_cost_the_oldest_and_the_loss_is_reported_in_their_place() {
 fn answers_that_nobody_fetches_cost_the_oldest_by_number_and_by_size() {
     let mut outbox = Outbox::default();
     for number in 0..RESPONSES_MAX as u64 + 2 {
-        outbox.push_response("answer", Message::Answer(number), 10);
+        outbox.push_response("answer", Message::Answer(number), 10, Worth::Result);
     }
     assert_eq!((outbox.queued(), outbox.responses_dropped()), (RESPONSES_MAX, 2));
-    outbox.push_response("answer", Message::Answer(99), RESPONSE_OCTETS_MAX);
+    outbox.push_response("answer", Message::Answer(99), RESPONSE_OCTETS_MAX, Worth::Result);
     assert_eq!(outbox.queued(), 1);
+}
+
+#[test]
+fn a_flood_of_refusals_pushes_out_refusals_and_no_result() {
+    let (mut outbox, mut broker) = (Outbox::default(), Broker::default());
+    outbox.push_response("answer", Message::Answer(1), 10, Worth::Result);
+    for number in 2..1_000 {
+        outbox.push_response("answer", Message::Answer(number), 10, Worth::Refusal);
+    }
+    assert_eq!((outbox.queued() as u64, outbox.responses_dropped()), (RESPONSES_MAX as u64, 999 - 256));
+    broker.connect(&mut outbox, 10);
+    broker.settle(&mut outbox);
+    assert_eq!(broker.seen[..2], [Message::Answer(1), Message::Answer(999 - 254)]);
 }
 
 #[test]
@@ -279,7 +296,7 @@ proptest! {
                 }
                 Step::Answer => {
                     answers += 1;
-                    outbox.push_response("answer", Message::Answer(answers), 1);
+                    outbox.push_response("answer", Message::Answer(answers), 1, Worth::Result);
                 }
                 Step::Connect(window) => broker.connect(&mut outbox, usize::from(window)),
                 Step::Disconnect => broker.disconnect(&mut outbox),

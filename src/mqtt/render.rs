@@ -86,6 +86,7 @@ pub(super) fn bond(description: &BondDescription) -> BondDto {
         durable: description.durable,
         health: description.health,
         evidence: &description.evidence,
+        last_seen_at: description.last_seen_at,
     };
     BondDto::of(&description.bond, facts)
 }

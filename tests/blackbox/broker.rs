@@ -16,6 +16,7 @@ pub struct Broker {
     tls: Option<(u16, PathBuf)>,
     /// Port and password file of a listener that lets in only who is in the file.
     guarded: Option<(u16, PathBuf)>,
+    keep_alive: Option<u16>,
     child: Option<Child>,
 }
 
@@ -25,7 +26,8 @@ impl Broker {
         let port = free_port();
         let folder = folder.join("broker");
         std::fs::create_dir_all(&folder).unwrap();
-        let mut broker = Self { folder, port, persistent, tls: None, guarded: None, child: None };
+        let mut broker =
+            Self { folder, port, persistent, tls: None, guarded: None, keep_alive: None, child: None };
         broker.start_again();
         broker
     }
@@ -44,13 +46,7 @@ impl Broker {
     pub fn listen_guarded(&mut self, user: &str, password: &str) -> u16 {
         let port = free_port();
         let file = self.folder.join("passwords");
-        let made = Command::new("mosquitto_passwd")
-            .args(["-b", "-c"])
-            .arg(&file)
-            .args([user, password])
-            .status()
-            .expect("mosquitto_passwd comes with mosquitto");
-        assert!(made.success());
+        write_password(&file, user, password);
         self.guarded = Some((port, file));
         self.kill();
         self.start_again();
@@ -79,8 +75,10 @@ impl Broker {
         let guarded = self.guarded.as_ref().map_or_else(String::new, |(port, file)| {
             format!("listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\n", file.display())
         });
+        let keep_alive =
+            self.keep_alive.map_or_else(String::new, |seconds| format!("max_keepalive {seconds}\n"));
         let text = format!(
-            "per_listener_settings true\nuser root\nlistener {} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 100000\n{persistence}{tls}{guarded}",
+            "per_listener_settings true\nuser root\n{keep_alive}listener {} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 100000\n{persistence}{tls}{guarded}",
             self.port
         );
         std::fs::write(&config, text).unwrap();
@@ -102,6 +100,24 @@ impl Broker {
         }
     }
 
+    /// Takes no more from anybody, without going away; `-CONT` lets it go on.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().expect("the broker runs").id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// Another password for the user of [`listen_guarded`](Self::listen_guarded); the broker reads its file again.
+    pub fn change_password(&self, user: &str, password: &str) {
+        let (_, file) = self.guarded.as_ref().expect("a listener is guarded");
+        write_password(file, user, password);
+        self.signal("-HUP");
+    }
+
+    /// Asks clients to give a sign of life this often, from the next start on.
+    pub fn keep_alive(&mut self, seconds: u16) {
+        self.keep_alive = Some(seconds);
+    }
+
     /// SIGKILL, in the middle of whatever it does.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -111,8 +127,26 @@ impl Broker {
     }
 }
 
+fn write_password(file: &Path, user: &str, password: &str) {
+    let made = Command::new("mosquitto_passwd")
+        .args(["-b", "-c"])
+        .arg(file)
+        .args([user, password])
+        .status()
+        .expect("mosquitto_passwd comes with mosquitto");
+    assert!(made.success());
+}
+
+/// Below those that the system gives to outgoing connections: one of them could hold it when the broker comes back.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let mut random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
+    loop {
+        let port = 20_000 + (random % 12_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+        random = random.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
+    }
 }
 
 impl Drop for Broker {

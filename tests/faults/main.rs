@@ -3,15 +3,20 @@
 //! what it takes. Short forms run always; the environment asks for long ones:
 //!
 //! * `BONDKEEPER_TEST_SEED`: repeats a run whose seed was printed
-//! * `BONDKEEPER_TEST_CUTS`, `BONDKEEPER_TEST_KILLS`: how many power cuts, how many kills
+//! * `BONDKEEPER_TEST_CUTS`, `BONDKEEPER_TEST_KILLS`, `BONDKEEPER_TEST_BROKERS`: how many power cuts, how many kills
+//!   of the service and of the broker
 //! * `BONDKEEPER_TEST_FAULTS=all`: every failing call and every kind of damage, not a sample
 
+mod behind;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/broker.rs"]
 mod broker;
+mod broker_links;
+mod broker_storms;
 mod damage;
 mod disk;
 mod failing;
+mod hostile;
 mod interpose;
 mod kills;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
@@ -19,6 +24,7 @@ mod kills;
 mod observer;
 mod power;
 mod process;
+mod proxy;
 mod random;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/scene.rs"]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::scene::{HUB, Scene};
 use super::sim::records::Ltk;
-use super::sim::wire::{Address, LE_PUBLIC};
+use super::sim::wire::{Address, LE_PUBLIC, ev};
 use super::world::World;
 use super::world_sim::SimWorld;
 
@@ -21,6 +21,23 @@ pub fn report_pairing(scene: &Scene<SimWorld>, number: u64, key: u64) {
     let address = Address::new(&peer(number), LE_PUBLIC);
     let ltk = Ltk { address, key_type: 2, central: 0, size: 16, ediv: 0, rand: [0; 8], value };
     scene.world.kernel().announce_ltk(scene.world.index("hub"), ltk);
+}
+
+/// Pairings of these peers, as fast as the service takes their events: none is lost on the way, as one of many
+/// [`report_pairing`] at once may be.
+pub fn stream_pairings(scene: &Scene<SimWorld>, numbers: impl Iterator<Item = u64>, key: u64) {
+    let event = |number: u64| {
+        // Store hint, address; Secure Connections, either role, 16 octets, no EDIV and Rand; the key.
+        let mut octets = vec![1];
+        octets.extend_from_slice(&Address::new(&peer(number), LE_PUBLIC).write());
+        octets.extend_from_slice(&[2, 0, 16]);
+        octets.extend_from_slice(&[0; 10]);
+        octets.extend_from_slice(&(key ^ number).to_le_bytes());
+        octets.extend_from_slice(&[0x5A; 8]);
+        (ev::NEW_LTK, octets)
+    };
+    let events: Vec<(u16, Vec<u8>)> = numbers.map(event).collect();
+    scene.world.kernel().stream(scene.world.index("hub"), &events);
 }
 
 /// The kernel says that somebody unpaired this peer.

@@ -167,8 +167,7 @@ impl AdapterMachine {
 
     fn announce_pairing(&mut self, finished: crate::adapter::pairing::FinishedPairing) {
         let peer = finished.peer;
-        let entry = self.table.entries().find(|entry| entry.bond.peer == peer);
-        let Some(generation) = entry.map(|entry| entry.generation) else { return };
+        let Some(generation) = self.table.entry(peer).map(|entry| entry.generation) else { return };
         let subject = if finished.was_known { Subject::Updated(peer) } else { Subject::Added(peer) };
         let cause = if finished.only_parameters { "connection_parameters" } else { "pairing" };
         self.announce(Announcement { generation, subject, cause });

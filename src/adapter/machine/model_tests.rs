@@ -171,7 +171,7 @@ impl Life {
                 Output::Event(event) => self.announce(&event),
                 Output::State(state) => self.last_state = Some(*state),
                 Output::ReadCheckpoint(label) => panic!("nobody undoes here, and {label} is asked for"),
-                Output::Bonds(_) | Output::Audit(_) | Output::Reply(..) => {}
+                Output::Bonds(_) | Output::Audit(_) | Output::EventDropped | Output::Reply(..) => {}
             }
         }
         if record_changed {

@@ -49,7 +49,8 @@ pub(super) struct Announcement {
 }
 
 /// Announcements that wait for their commit at most, as when a disk is full for days. Past it the oldest is
-/// given up: the list, which is published when there is space again, shows what became of the bonds.
+/// given up and reported as lost: the list, which is published when there is space again, shows what became of the
+/// bonds.
 const ANNOUNCEMENTS_MAX: usize = 4_096;
 
 impl AdapterMachine {
@@ -57,6 +58,7 @@ impl AdapterMachine {
     pub(super) fn announce(&mut self, announcement: Announcement) {
         if self.announcements.len() >= ANNOUNCEMENTS_MAX {
             self.announcements.remove(0);
+            self.outputs.push_back(Output::EventDropped);
         }
         self.announcements.push(announcement);
     }
@@ -88,20 +90,16 @@ impl AdapterMachine {
     }
 
     fn describe(&self, entry: &Entry) -> BondDescription {
-        let peer = entry.bond.peer;
-        let mut bond = Arc::clone(&entry.bond);
-        if let Some(seen) = self.last_seen.get(&peer) {
-            Arc::make_mut(&mut bond).metadata.last_seen_at = Some(*seen);
-        }
         BondDescription {
-            fingerprint: self.fingerprint_key.fingerprint(&bond),
-            bond,
+            fingerprint: self.fingerprint_key.fingerprint(&entry.bond),
+            bond: Arc::clone(&entry.bond),
             loaded: self.attachment.as_ref().map_or(Some(false), |attachment| {
                 attachment.shadow.holds_bond(&entry.bond, attachment.dual_mode)
             }),
             durable: entry.generation <= self.persisted_generation,
             health: self.health_of(&entry.bond),
             evidence: self.track_of(&entry.bond).map_or_else(Vec::new, |track| track.evidence.clone()),
+            last_seen_at: self.last_seen.get(&entry.bond.peer).copied(),
         }
     }
 
@@ -136,10 +134,7 @@ impl AdapterMachine {
     }
 
     fn event_kind(&self, subject: Subject) -> Option<EventKind> {
-        let describe = |peer: PeerAddress| {
-            let entry = self.table.entries().find(|entry| entry.bond.peer == peer);
-            entry.map(|entry| self.describe(entry))
-        };
+        let describe = |peer: PeerAddress| self.table.entry(peer).map(|entry| self.describe(entry));
         Some(match subject {
             Subject::Added(peer) => EventKind::BondAdded(describe(peer)?),
             Subject::Updated(peer) => EventKind::BondUpdated(describe(peer)?),

@@ -115,6 +115,7 @@ impl Rig {
                     self.said.push(event.kind.event_type().to_owned());
                     self.events.push(format!("{} {}", event.kind.event_type(), event.cause));
                 }
+                Output::EventDropped => self.events.push("dropped".to_owned()),
                 Output::Reply(_, reply) => self.replies.push(*reply),
             }
         }
@@ -419,7 +420,7 @@ fn a_bond_has_the_name_that_its_peer_first_connected_with() {
     rig.act(|machine, now| machine.kernel_events([connected("Other")], now));
     assert_eq!(name(&rig).as_deref(), Some("Front door"));
     assert_eq!(rig.machine.table().generation(), generation, "a connection cost a write");
-    assert!(rig.machine.describe_bonds().bonds[0].bond.metadata.last_seen_at.is_some());
+    assert!(rig.machine.describe_bonds().bonds[0].last_seen_at.is_some());
 }
 
 #[test]
@@ -646,4 +647,19 @@ fn only_held_events_tell_of_a_hold_and_each_plug_in_tells_again() {
 fn an_event_names_its_type_as_the_contract_does() {
     let kind = EventKind::AdapterHeld { reason: String::new(), advice: String::new() };
     assert_eq!(kind.event_type(), "adapter_held");
+}
+
+#[test]
+fn an_announcement_that_is_given_up_is_told_of() {
+    use super::report::{Announcement, Subject};
+    // As when the disk is full for days.
+    const MORE_THAN_WAIT: u64 = 4_096 + 2;
+    let mut rig = Rig::new(&[], AdapterRecord::default());
+    rig.act(|machine, _| {
+        for generation in 1..=MORE_THAN_WAIT {
+            let subject = Subject::Removed { peer: peer(LOCK), bredr_only: false };
+            machine.announce(Announcement { generation, subject, cause: "unpaired" });
+        }
+    });
+    assert_eq!(rig.events, ["dropped", "dropped"]);
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Message, Recipient};
+use tokio::sync::Semaphore;
 use tracing::error;
 
 use super::exchange::Exchange;
@@ -35,6 +36,9 @@ const KERNEL_DEADLINE: Duration = Duration::from_secs(20);
 /// What reads or writes a whole file of bonds besides.
 const TRANSFER_DEADLINE: Duration = Duration::from_secs(40);
 
+/// Exports, imports and looks at files at once; more wait. Each may hold a file of a mebibyte and all that it is made into.
+pub(super) const EXCHANGES_AT_ONCE: usize = 2;
+
 /// What a checkpoint that a client asks for says about its reason.
 const REQUESTED: &str = "requested";
 
@@ -47,6 +51,8 @@ pub(super) struct Dispatcher {
     pub(super) exchange: Arc<dyn Exchange>,
     pub(super) services: Wire,
     pub(super) set_log_level: LevelSetter,
+    /// Room for what reads or writes whole files.
+    pub(super) exchanges: Arc<Semaphore>,
 }
 
 /// How long a request may take, and what is wrong when it takes longer.
@@ -168,7 +174,14 @@ impl Dispatcher {
         work: impl FnOnce(&dyn Exchange) -> Carried<T> + Send + 'static,
     ) -> Carried<T> {
         let exchange = Arc::clone(&self.exchange);
-        match tokio::task::spawn_blocking(move || work(&*exchange)).await {
+        let room = Arc::clone(&self.exchanges).acquire_owned().await.map_err(|_| internal())?;
+        let work = move || {
+            let done = work(&*exchange);
+            // Only now: it outlives a request that has run out of time.
+            drop(room);
+            done
+        };
+        match tokio::task::spawn_blocking(work).await {
             Ok(outcome) => outcome,
             Err(error) => {
                 error!("MQTT: a request's blocking work has ended without a result: {error}");

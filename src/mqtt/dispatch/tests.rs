@@ -24,6 +24,7 @@ fn scene(manner: Manner) -> Scene {
             LogLevel::Trace => Err("this build has no trace".to_owned()),
             _ => Ok(()),
         }),
+        exchanges: Arc::new(Semaphore::new(EXCHANGES_AT_ONCE)),
     };
     Scene { dispatcher, exchange, adapter: asked }
 }

@@ -71,6 +71,7 @@ pub(in crate::mqtt) fn described(bond: Bond) -> BondDescription {
         durable: true,
         health: Health::Ok,
         evidence: vec![Evidence { kind: EvidenceKind::Encrypted, at: UnixMillis(1_795_249_800_125) }],
+        last_seen_at: None,
     }
 }
 

@@ -9,6 +9,9 @@ use crate::mqtt::broker::{Broker, BrokerSource, fixed};
 const CONNACK: [u8; 5] = [0x20, 3, 0, 0, 0];
 const PINGRESP: [u8; 2] = [0xD0, 0];
 
+/// The bit of a subscription's options. [MQTT 5 3.8.3.1]
+pub(in crate::mqtt) const NO_LOCAL: u8 = 4;
+
 /// What the client has sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::mqtt) enum Received {
@@ -18,6 +21,8 @@ pub(in crate::mqtt) enum Received {
         /// With their options.
         filters: Vec<(String, u8)>,
     },
+    /// A subscription to what others publish, and only to that.
+    Guard(Vec<String>),
     /// From one filter.
     Unsubscribe(String),
     Publish(Published),
@@ -138,7 +143,7 @@ impl Connection {
                         return published;
                     }
                 }
-                Received::PubAck => {}
+                Received::PubAck | Received::Guard(_) => {}
                 other => panic!("a publish was due, not {other:?}"),
             }
         }
@@ -177,6 +182,9 @@ impl Connection {
             4 => Received::PubAck,
             8 => {
                 let filters = filters(&body[3 + usize::from(body[2])..], true);
+                if filters.iter().all(|(_, options)| options & NO_LOCAL != 0) {
+                    return Received::Guard(filters.into_iter().map(|(filter, _)| filter).collect());
+                }
                 Received::Subscribe { pkid: u16::from_be_bytes([body[0], body[1]]), filters }
             }
             10 => Received::Unsubscribe(filters(&body[3 + usize::from(body[2])..], false).remove(0).0),
