@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod health;
 mod panic;
 mod probe;
+pub mod seal;
 mod witness;
 
 use std::future::Future;
@@ -74,6 +75,8 @@ const DRAIN_MQTT_DEADLINE: Duration = Duration::from_secs(2);
 pub enum AppError {
     #[error("opening the store")]
     Store(#[from] OpenError),
+    #[error("opening the store")]
+    Passphrase(#[from] seal::PassphraseError),
     #[error("{source}{}", advice(source))]
     Socket {
         #[source]
@@ -161,7 +164,9 @@ impl Service {
         make_folder(&settings.data_dir)?;
         make_folder(&settings.export_dir)?;
         let folder = settings.data_dir.join(STORE_FOLDER);
-        let (opened, stored, _) = Store::open(&folder, store_options(&settings), wall_clock())?;
+        let seal = seal::choice(&settings.store)?;
+        let (opened, stored, _) = Store::open(&folder, store_options(&settings), &seal, wall_clock())?;
+        drop(seal);
         let sockets = Sockets::open(&endpoint).await?;
 
         let registry = RegistryActor::new(appearances(&settings)).start();

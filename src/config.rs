@@ -6,15 +6,17 @@
 //! mistyped must not silently leave a default in force. Read once at start by `main` and `cli`.
 
 mod reader;
+mod store;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::api::{Commands, LogLevel};
 use crate::bond::{AdapterAddress, Mode};
 use reader::Reader;
+pub use store::{SealPassphrase, StoreSettings};
+use zeroize::Zeroizing;
 
 /// Where Home Assistant's Supervisor puts an add-on's options.
 pub const ADDON_OPTIONS_FILE: &str = "/data/options.json";
@@ -90,15 +92,6 @@ pub struct AdapterSettings {
     pub modes: BTreeMap<AdapterAddress, Mode>,
 }
 
-/// The debounce of the store.
-#[derive(Debug, Clone, Copy)]
-pub struct StoreSettings {
-    /// A storm ends when nothing has changed for this long.
-    pub quiet: Duration,
-    /// A change waits no longer than this.
-    pub ceiling: Duration,
-}
-
 /// Where the management sockets are opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EndpointSetting {
@@ -136,11 +129,15 @@ impl AutomaticCopies {
     }
 }
 
-/// A value that is never printed.
+/// A value that is never printed, wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
+    fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
     /// The value itself, for whoever has to send it.
     pub fn expose(&self) -> &str {
         &self.0
@@ -219,7 +216,7 @@ impl Settings {
                 &LogLevel::ALL.map(LogLevel::as_str).join(", "),
             )?,
             mqtt: read_mqtt(&mut reader, supervisor.is_some())?,
-            store: read_store(&mut reader)?,
+            store: store::read(&mut reader)?,
             adapters: read_adapters(&mut reader)?,
             commands: reader.word("commands", "all", Commands::from_word, "none, read, all")?,
             learn: reader.flag("learn", true)?,
@@ -261,6 +258,7 @@ impl Settings {
             "store": {
                 "quiet_ms": self.store.quiet.as_millis() as u64,
                 "ceiling_ms": self.store.ceiling.as_millis() as u64,
+                "seal": self.store.seal,
             },
             "commands": self.commands.as_str(),
             "learn": self.learn,
@@ -276,7 +274,7 @@ fn read_supervisor(
 ) -> Result<Option<SupervisorSettings>, ConfigError> {
     let url = reader.environment_only("supervisor.url")?.unwrap_or_else(|| SUPERVISOR_URL.to_owned());
     let token = token.filter(|token| !token.is_empty());
-    Ok(token.map(|token| SupervisorSettings { url, token: Secret(token.to_owned()) }))
+    Ok(token.map(|token| SupervisorSettings { url, token: Secret::new(token) }))
 }
 
 fn read_mqtt(reader: &mut Reader, supervised: bool) -> Result<MqttSettings, ConfigError> {
@@ -296,7 +294,7 @@ fn read_mqtt(reader: &mut Reader, supervised: bool) -> Result<MqttSettings, Conf
         host: host.or_else(|| (!supervised).then(|| "localhost".to_owned())),
         port: reader.number("mqtt.port", if tls { 8883 } else { 1883 }, 1, u64::from(u16::MAX))? as u16,
         username: reader.text("mqtt.username")?,
-        password: reader.text("mqtt.password")?.map(Secret),
+        password: reader.text("mqtt.password")?.map(Secret::new),
         tls,
         ca_file: reader.path("mqtt.ca_file")?,
         cert_file: reader.path("mqtt.cert_file")?,
@@ -308,23 +306,18 @@ fn read_mqtt(reader: &mut Reader, supervised: bool) -> Result<MqttSettings, Conf
 pub const PASSPHRASE_CHARACTERS_MIN: usize = 12;
 
 fn read_passphrase(reader: &mut Reader) -> Result<Option<Secret>, ConfigError> {
-    const KEY: &str = "export_passphrase";
-    let passphrase = reader.text(KEY)?;
-    if passphrase.as_deref().is_some_and(|text| text.chars().count() < PASSPHRASE_CHARACTERS_MIN) {
+    long_enough(reader, "export_passphrase")
+}
+
+fn long_enough(reader: &mut Reader, key: &str) -> Result<Option<Secret>, ConfigError> {
+    let passphrase = reader.text(key)?.map(Secret::new);
+    if passphrase.as_ref().is_some_and(|secret| secret.expose().chars().count() < PASSPHRASE_CHARACTERS_MIN) {
         let problem = format!(
             "has less than {PASSPHRASE_CHARACTERS_MIN} characters, which can be guessed; take six random words or so"
         );
-        return Err(reader.bad(KEY, &problem));
+        return Err(reader.bad(key, &problem));
     }
-    Ok(passphrase.map(Secret))
-}
-
-fn read_store(reader: &mut Reader) -> Result<StoreSettings, ConfigError> {
-    // An hour would be a mistake for milliseconds; ten seconds is already long for a bond to hang
-    // in memory only.
-    let quiet = reader.number("store.quiet_ms", 50, 0, 10_000)?;
-    let ceiling = reader.number("store.ceiling_ms", 250, 0, 10_000)?;
-    Ok(StoreSettings { quiet: Duration::from_millis(quiet), ceiling: Duration::from_millis(ceiling) })
+    Ok(passphrase)
 }
 
 fn read_adapters(reader: &mut Reader) -> Result<AdapterSettings, ConfigError> {
@@ -399,6 +392,15 @@ fn check(settings: &Settings) -> Result<(), ConfigError> {
         return bad(
             "automatic_copies",
             "is clear, which clear_exports forbids: set that to true as well, or take sealed",
+        );
+    }
+    if settings.store.seal
+        && settings.automatic_copies == AutomaticCopies::Clear
+        && settings.export_passphrase.is_none()
+    {
+        return bad(
+            "automatic_copies",
+            "is clear, which would write the keys in clear text beside a sealed store: set export_passphrase, or take sealed or none",
         );
     }
     let mqtt = &settings.mqtt;

@@ -7,7 +7,9 @@ use clap::Args;
 
 use super::error::CliError;
 use super::streams::read_secret;
+use crate::app::seal::{in_file, passphrase};
 use crate::bond::AdapterAddress;
+use crate::config::Settings;
 use crate::format::sealed::{Form, Openers, Passphrase, Recipient, SealFor};
 use crate::format::{FormatId, FormatOptions, ImportOptions};
 
@@ -61,6 +63,34 @@ impl ReadArguments {
             openers.add_identities(&read_secret(file)?)?;
         }
         Ok(openers)
+    }
+}
+
+/// The variable that holds the passphrase of a sealed store, where no file is named.
+const STORE_PASSPHRASE_VARIABLE: &str = "BONDKEEPER_STORE_PASSPHRASE";
+
+/// What opens a sealed store.
+#[derive(Debug, Args)]
+pub struct StoreArguments {
+    /// A file with the passphrase of a sealed store; otherwise the variable BONDKEEPER_STORE_PASSPHRASE counts, or else
+    /// the options store.seal_passphrase_file and store.seal_passphrase.
+    #[arg(long, value_name = "FILE")]
+    store_passphrase_file: Option<PathBuf>,
+}
+
+impl StoreArguments {
+    /// What was given on the command line or beside it.
+    pub fn given(&self) -> Result<Option<Passphrase>, CliError> {
+        match &self.store_passphrase_file {
+            Some(file) => Ok(Some(in_file(file)?)),
+            None => Ok(std::env::var(STORE_PASSPHRASE_VARIABLE).ok().map(Passphrase::new)),
+        }
+    }
+
+    /// The same, or else what the options have.
+    pub fn passphrase(&self, settings: &Settings) -> Result<Option<Passphrase>, CliError> {
+        let given = self.given()?;
+        if given.is_some() { Ok(given) } else { Ok(passphrase(&settings.store)?) }
     }
 }
 

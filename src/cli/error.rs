@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use crate::bond::AdapterAddress;
 use crate::format::sealed::SealError;
 use crate::format::{FormatError, ParcelError};
-use crate::store::OpenError;
 use crate::store::exchange::ExchangeError;
 use crate::store::messages::StoreFault;
+use crate::store::{OpenError, StoreSealError};
 
 /// Wrong usage, as clap has it.
 const USAGE: u8 = 2;
@@ -42,6 +42,8 @@ pub enum CliError {
     EmptyPassphrase(PathBuf),
     #[error("opening the store")]
     Store(#[from] OpenError),
+    #[error("opening the store")]
+    StorePassphrase(#[from] crate::app::seal::PassphraseError),
     #[error(transparent)]
     Fault(#[from] StoreFault),
     #[error("the store cannot be written: {0}")]
@@ -96,6 +98,12 @@ impl CliError {
             Self::File(ExchangeError::Taken(_)) => Some("--force writes over it"),
             Self::OtherAdapter { .. } => {
                 Some("--allow-adapter-mismatch goes on, for the same radio with a new address")
+            }
+            Self::Store(OpenError::Seal {
+                source: StoreSealError::PassphraseNeeded | StoreSealError::WrongPassphrase,
+                ..
+            }) => {
+                Some("here also with --store-passphrase-file or in the variable BONDKEEPER_STORE_PASSPHRASE")
             }
             Self::Parcel(ParcelError::Seal(SealError::PassphraseNeeded)) => {
                 Some("give it with --passphrase-file or in the variable BONDKEEPER_PASSPHRASE")

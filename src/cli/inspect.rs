@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::arguments::{ReadArguments, pair};
+use super::arguments::{ReadArguments, StoreArguments, pair};
 use super::error::CliError;
 use super::report;
 use super::streams::{print, read_input};
@@ -17,6 +17,7 @@ use crate::bond::fingerprint::FINGERPRINT_KEY_OCTETS;
 use crate::bond::{Bond, FingerprintKey};
 use crate::config::Settings;
 use crate::format::canonical::{self, Keys};
+use crate::format::sealed::Passphrase;
 use crate::format::{FormatOptions, Imported, ImportedAdapter, Parcel, rfc3339};
 use crate::store::messages::StoredAdapter;
 use crate::store::{self, Inspection};
@@ -36,7 +37,9 @@ pub struct InspectArguments {
     /// With --json: the keys themselves.
     #[arg(long, requires = "json")]
     reveal_keys: bool,
-    /// A JSON file with options; only data_dir is used.
+    #[command(flatten)]
+    store: StoreArguments,
+    /// A JSON file with options; data_dir and the passphrase of a sealed store are used.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A file, a folder, or - for standard input. A folder in which the service keeps its store is read as that.
@@ -50,17 +53,22 @@ pub fn inspect(
     arguments: &InspectArguments,
     settings: impl FnOnce(Option<PathBuf>) -> Result<Settings, crate::config::ConfigError>,
 ) -> Result<(), CliError> {
-    let data_folder = match &arguments.path {
-        None => Some(settings(arguments.config.clone()).map_err(Box::new)?.data_dir),
-        Some(path) => {
-            (arguments.read.from.is_none() && path.join(STORE_FOLDER).is_dir()).then(|| path.clone())
-        }
+    let options = || settings(arguments.config.clone()).map_err(Box::new);
+    let Some(path) = &arguments.path else {
+        let settings = options()?;
+        let passphrase = arguments.store.passphrase(&settings)?;
+        return inspect_store(&settings.data_dir.join(STORE_FOLDER), passphrase, arguments);
     };
-    match (data_folder, &arguments.path) {
-        (Some(folder), _) => inspect_store(&folder.join(STORE_FOLDER), arguments),
-        (None, Some(path)) => inspect_input(path, arguments),
-        (None, None) => Ok(()),
+    let folder = path.join(STORE_FOLDER);
+    if arguments.read.from.is_some() || !folder.is_dir() {
+        return inspect_input(path, arguments);
     }
+    // The options are asked only where something depends on them: the folder may be from another host.
+    let passphrase = match arguments.store.given()? {
+        None if store::is_sealed(&folder) => arguments.store.passphrase(&options()?)?,
+        given => given,
+    };
+    inspect_store(&folder, passphrase, arguments)
 }
 
 fn inspect_input(path: &Path, arguments: &InspectArguments) -> Result<(), CliError> {
@@ -101,8 +109,12 @@ fn print_imported(adapter: &ImportedAdapter) {
     }
 }
 
-fn inspect_store(folder: &Path, arguments: &InspectArguments) -> Result<(), CliError> {
-    let Inspection { adapters, notes, .. } = store::inspect(folder)?;
+fn inspect_store(
+    folder: &Path,
+    passphrase: Option<Passphrase>,
+    arguments: &InspectArguments,
+) -> Result<(), CliError> {
+    let Inspection { adapters, notes, .. } = store::inspect(folder, passphrase)?;
     if arguments.json {
         notes.iter().for_each(|note| eprintln!("note: {note}"));
         let adapters = adapters.into_iter().map(as_imported).collect();

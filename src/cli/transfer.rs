@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::arguments::{ReadArguments, WriteArguments, adapter, pair};
+use super::arguments::{ReadArguments, StoreArguments, WriteArguments, adapter, pair};
 use super::convert::{meant, nameless};
 use super::error::CliError;
 use super::report;
@@ -17,9 +17,10 @@ use crate::app::{STORE_FOLDER, wall_clock};
 use crate::bond::plan::{PlanFacts, RestoreMode, RestorePlan, plan_restore};
 use crate::bond::{AdapterAddress, PeerAddress, Source, UnixMillis};
 use crate::config::Settings;
+use crate::format::sealed::Passphrase;
 use crate::format::{self, ExportAdapter, ExportOptions, FormatId, FormatOptions, ImportedAdapter, Parcel};
 use crate::store::messages::{StoreState, StoredAdapter};
-use crate::store::{Offline, OpenError, inspect};
+use crate::store::{Offline, OpenError, SealChoice, inspect};
 
 /// What the copy that is kept aside says of its reason.
 const BEFORE_IMPORT: &str = "before_import";
@@ -41,7 +42,9 @@ pub struct ImportArguments {
     /// Show the plan; change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// A JSON file with options: data_dir and export_passphrase are used.
+    #[command(flatten)]
+    store: StoreArguments,
+    /// A JSON file with options: data_dir and the passphrases of exports and of a sealed store are used.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// A file, a folder, or - for standard input.
@@ -66,7 +69,9 @@ pub struct ExportArguments {
     /// Say what the output would hold and lose; write nothing.
     #[arg(long)]
     dry_run: bool,
-    /// A JSON file with options; only data_dir is used.
+    #[command(flatten)]
+    store: StoreArguments,
+    /// A JSON file with options: data_dir and the passphrase of a sealed store are used.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// A file, a folder (for a format that is one), or - for standard output.
@@ -102,7 +107,7 @@ pub fn import(arguments: &ImportArguments, settings: &Settings) -> Result<(), Cl
     } else {
         meant(imported.adapters, read.adapter)?
     };
-    let mut store = open(settings, "bonds/restore", now)?;
+    let mut store = open(settings, arguments.store.passphrase(settings)?, "bonds/restore", now)?;
     let source = if parcel.format == FormatId::Bondkeeper { Source::Restored } else { Source::Imported };
     let planned: Result<Vec<Planned>, CliError> =
         parts.into_iter().map(|part| plan(&store, part, arguments, source, now)).collect();
@@ -165,16 +170,22 @@ fn apply(store: &mut Offline, planned: Planned, now: UnixMillis) -> Result<(), C
 }
 
 /// Opens the store, unless a service has it or it cannot be written.
-fn open(settings: &Settings, verb: &'static str, now: UnixMillis) -> Result<Offline, CliError> {
+fn open(
+    settings: &Settings,
+    passphrase: Option<Passphrase>,
+    verb: &'static str,
+    now: UnixMillis,
+) -> Result<Offline, CliError> {
     let folder = settings.data_dir.join(STORE_FOLDER);
     if !settings.data_dir.is_dir() {
         let source = std::io::ErrorKind::NotFound.into();
         return Err(OpenError::Folder { path: settings.data_dir.clone(), source }.into());
     }
-    let store = Offline::open(&folder, now).map_err(|error| match error {
-        OpenError::Locked { .. } => running(settings, verb),
-        error => error.into(),
-    })?;
+    let store =
+        Offline::open(&folder, &SealChoice::as_it_is(passphrase), now).map_err(|error| match error {
+            OpenError::Locked { .. } => running(settings, verb),
+            error => error.into(),
+        })?;
     match store.state() {
         StoreState::Failing { fault } => Err(CliError::Failing(fault.clone())),
         StoreState::Rebuilt { detail } => {
@@ -193,7 +204,7 @@ fn running(settings: &Settings, verb: &'static str) -> CliError {
 pub fn export(arguments: &ExportArguments, settings: &Settings) -> Result<(), CliError> {
     let write = &arguments.write;
     let seal = write.seal()?;
-    let inspection = inspect(&settings.data_dir.join(STORE_FOLDER))?;
+    let inspection = inspect(&settings.data_dir.join(STORE_FOLDER), arguments.store.passphrase(settings)?)?;
     if inspection.is_in_use {
         return Err(running(settings, "bonds/export"));
     }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use config::{Config, File, FileFormat, Map, Value, ValueKind};
 
+use zeroize::Zeroize;
+
 use super::{ConfigError, ENVIRONMENT_PREFIX, Sources};
 
 /// Longest node or base topic: both stand in every topic, and a topic has 65,535 octets at most.
@@ -22,6 +24,17 @@ pub(super) struct Reader {
     /// Dotted key → value; later layers have replaced earlier ones.
     values: BTreeMap<String, Found>,
     asked: BTreeSet<String>,
+}
+
+impl Drop for Reader {
+    /// Passphrases and passwords are among the values.
+    fn drop(&mut self) {
+        for found in self.values.values_mut() {
+            if let ValueKind::String(text) = &mut found.value {
+                text.zeroize();
+            }
+        }
+    }
 }
 
 impl Reader {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn load(file: &str, environment: &[(&str, &str)]) -> Result<Settings, ConfigError> {
@@ -79,6 +81,16 @@ fn a_value_out_of_range_names_the_key_and_the_range() {
         (r#"{"adapters":{"00:00:00:00:00:00":{"mode":"own"}}}"#, "adapters.00:00:00:00:00:00"),
         (r#"{"clear_exports":"yes"}"#, "clear_exports"),
         (r#"{"export_passphrase":"elevenchars"}"#, "export_passphrase"),
+        (r#"{"store":{"seal_passphrase":"elevenchars"}}"#, "store.seal_passphrase"),
+        (r#"{"store":{"seal":true}}"#, "store.seal_passphrase_file"),
+        (
+            r#"{"store":{"seal_passphrase":"twelve chars","seal_passphrase_file":"/x"}}"#,
+            "store.seal_passphrase",
+        ),
+        (
+            r#"{"automatic_copies":"clear","store":{"seal_passphrase":"twelve chars"}}"#,
+            "automatic_copies is clear, which would write the keys in clear text beside a sealed store",
+        ),
         (r#"{"automatic_copies":"often"}"#, "automatic_copies"),
         (r#"{"automatic_copies":"clear","clear_exports":false}"#, "automatic_copies"),
         (r#"{"adapter_modes":{"00:1A:7D:DA:71:11":"own"}}"#, "adapter_modes"),
@@ -94,6 +106,23 @@ fn a_value_out_of_range_names_the_key_and_the_range() {
         let text = message(load(file, &[]));
         assert!(text.contains(key), "{file}: {text}");
     }
+}
+
+#[test]
+fn a_passphrase_seals_the_store_unless_that_is_switched_off_and_is_never_printed() {
+    let of = |file: &str| load(file, &[]).unwrap().store;
+    assert!(!of("{}").seal);
+    assert!(of(r#"{"store":{"seal_passphrase_file":"/x"}}"#).seal);
+    let off = of(r#"{"store":{"seal_passphrase_file":"/x","seal":false}}"#);
+    assert_eq!((off.seal, off.seal_passphrase), (false, Some(SealPassphrase::InFile(PathBuf::from("/x")))));
+    let environment = [("BONDKEEPER__STORE__SEAL_PASSPHRASE", "kumquat ballast")];
+    let settings = load("{}", &environment).unwrap();
+    assert!(settings.store.seal);
+    assert!(!format!("{settings:?}").contains("kumquat"));
+    assert!(!settings.to_public_json().to_string().contains("kumquat"));
+    assert_eq!(settings.to_public_json()["store"]["seal"], true);
+    let refused = load(r#"{"store":{"seal_passphrase":"kumquat"}}"#, &[]);
+    assert!(!message(refused).contains("kumquat"));
 }
 
 #[test]

@@ -21,6 +21,9 @@ pub const EXTENSION: &str = "age";
 /// Raspberry Pi 4. One more would take 128 MiB, on hosts that have a gigabyte in all.
 pub const WORK_FACTOR: u8 = 16;
 
+/// Unit tests seal by the hundred; the whole program is tested with the real one.
+const TEST_WORK_FACTOR: u8 = 10;
+
 /// Most work that is done to open a file: what the `age` program writes, 256 MiB. A file that asks for more is
 /// refused before anything is done, since the number is the writer's own choice.
 pub const WORK_FACTOR_MAX: u8 = 18;
@@ -75,6 +78,40 @@ impl std::str::FromStr for Recipient {
 
     fn from_str(text: &str) -> Result<Self, SealError> {
         text.trim().parse().map(Self).map_err(|_| SealError::NotARecipient)
+    }
+}
+
+/// A key pair of age, for files that nobody types a passphrase for. Never shown, wiped on drop.
+#[derive(Clone)]
+pub struct Identity(x25519::Identity);
+
+impl Identity {
+    /// A new one, from the operating system's randomness.
+    pub fn generate() -> Self {
+        Self(x25519::Identity::generate())
+    }
+
+    /// As the age program takes it: one line, `AGE-SECRET-KEY-1…`.
+    pub fn to_text(&self) -> Zeroizing<String> {
+        use age::secrecy::ExposeSecret;
+        Zeroizing::new(self.0.to_string().expose_secret().to_owned())
+    }
+
+    /// Back from a file with one identity: one a line, and comments.
+    pub fn from_text(text: &str) -> Result<Self, SealError> {
+        let mut openers = Openers::default();
+        openers.add_identities(text)?;
+        openers.identities.pop().map(Self).ok_or(SealError::NoIdentities)
+    }
+
+    /// Seals for nobody but this identity.
+    pub fn seal_for(&self) -> SealFor {
+        SealFor::Recipients(vec![Recipient(self.0.to_public())])
+    }
+
+    /// Opens what was sealed for it.
+    pub fn openers(&self) -> Openers {
+        Openers { passphrase: None, identities: vec![self.0.clone()] }
     }
 }
 
@@ -177,7 +214,7 @@ pub fn seal(content: &[u8], seal_for: &SealFor, form: Form) -> Result<Vec<u8>, S
                 return Err(SealError::ShortPassphrase);
             }
             let mut recipient = scrypt::Recipient::new(passphrase.secret());
-            recipient.set_work_factor(WORK_FACTOR);
+            recipient.set_work_factor(if cfg!(test) { TEST_WORK_FACTOR } else { WORK_FACTOR });
             Encryptor::with_recipients(std::iter::once(&recipient as &dyn age::Recipient))
         }
         SealFor::Recipients(recipients) if recipients.len() > RECIPIENTS_MAX => {
@@ -310,6 +347,17 @@ mod tests {
         let mut other = openers(passphrase());
         other.add_identities(&other_text).unwrap();
         assert_eq!(open(&sealed, &other, 100).unwrap_err(), SealError::IdentityNeeded);
+    }
+
+    #[test]
+    fn what_is_sealed_for_a_key_pair_opens_with_its_text_and_with_no_other() {
+        let made = Identity::generate();
+        let sealed = seal(CONTENT, &made.seal_for(), Form::Binary).unwrap();
+        let read = Identity::from_text(&format!("# of a store\n{}\n", *made.to_text())).unwrap();
+        assert_eq!(&**open(&sealed, &read.openers(), 100).unwrap(), CONTENT);
+        let other = Identity::generate().openers();
+        assert_eq!(open(&sealed, &other, 100).unwrap_err(), SealError::IdentityNeeded);
+        assert!(Identity::from_text("# nothing\n").is_err());
     }
 
     #[test]

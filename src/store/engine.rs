@@ -113,7 +113,7 @@ impl Engine {
     pub fn read_snapshots(&mut self, adapter: AdapterAddress) -> SnapshotsRead {
         let mut is_stale = false;
         if let (true, Some(held)) = (self.glanced.remove(&adapter), self.held.get(&adapter)) {
-            let verified = snapshot::verify(&self.folder, adapter, held);
+            let verified = snapshot::verify(&self.files, &self.folder, adapter, held);
             is_stale = !verified.is_current;
             for (which, detail) in verified.damaged {
                 let problem = format!("{adapter}: {} was damaged: {detail}", which.name());
@@ -157,11 +157,11 @@ impl Engine {
     }
 
     pub fn list_checkpoints(&self, adapter: Option<AdapterAddress>) -> Result<Vec<Checkpoint>, StoreFault> {
-        history::list(&self.folder, adapter)
+        history::list(&self.files, &self.folder, adapter)
     }
 
     pub fn read_checkpoint(&self, label: &str) -> Result<CheckpointContent, StoreFault> {
-        history::load(&self.folder, label)
+        history::load(&self.files, &self.folder, label)
     }
 
     /// What is remembered of an adapter besides its bonds.

@@ -5,12 +5,13 @@
 //! fail or look at the folder as a power cut would leave it; the service has nothing there.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::messages::StoreFault;
+use super::sealing::Sealing;
 
 /// Keys are for the service's own user alone.
 const FILE_MODE: u32 = 0o600;
@@ -39,12 +40,19 @@ pub(super) trait Probe: Send + Sync {
 #[derive(Clone, Default)]
 pub(super) struct Files {
     probe: Option<Arc<dyn Probe>>,
+    /// How what is written to them is sealed, and what is read of them opened.
+    pub sealing: Sealing,
 }
 
 impl Files {
+    /// For a store that is read and written so.
+    pub const fn of(sealing: Sealing) -> Self {
+        Self { probe: None, sealing }
+    }
+
     #[cfg(test)]
     pub fn with_probe(probe: Arc<dyn Probe>) -> Self {
-        Self { probe: Some(probe) }
+        Self { probe: Some(probe), sealing: Sealing::Clear }
     }
 
     pub fn step(&self, step: Step, path: &Path) -> io::Result<()> {
@@ -90,7 +98,37 @@ impl Files {
     /// Removes a folder that may be missing, with everything in it.
     pub fn remove_folder(&self, path: &Path) -> io::Result<()> {
         self.step(Step::Remove, path)?;
+        if self.sealing.removes_clear_octets() {
+            self.overwrite_folder(path);
+        }
         missing_is_fine(fs::remove_dir_all(path))
+    }
+
+    /// Removes a file; where it is clear and the store is being sealed, its octets are written over first.
+    pub fn remove_for_good(&self, path: &Path) -> io::Result<()> {
+        if self.sealing.removes_clear_octets() {
+            self.overwrite_file(path);
+        }
+        self.remove(path)
+    }
+
+    /// Writes over every file in a folder, as far as that goes: it is removed whatever comes of it.
+    fn overwrite_folder(&self, path: &Path) {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => self.overwrite_folder(&path),
+                Ok(kind) if kind.is_file() => self.overwrite_file(&path),
+                _ => {}
+            }
+        }
+    }
+
+    fn overwrite_file(&self, path: &Path) {
+        let outcome = OpenOptions::new().write(true).open(path);
+        if let Err(error) = outcome.and_then(|file| overwrite(self, &file, path)) {
+            tracing::warn!(path = %path.display(), %error, "a clear file could not be written over");
+        }
     }
 
     /// Makes renames and removals in a folder last.
@@ -115,6 +153,15 @@ pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create(true).mode(FILE_MODE);
     options
+}
+
+/// Writes zeros over all of a file's octets.
+pub(super) fn overwrite(files: &Files, mut file: &File, path: &Path) -> io::Result<()> {
+    files.step(Step::Write, path)?;
+    let length = file.metadata()?.len();
+    file.seek(io::SeekFrom::Start(0))?;
+    io::copy(&mut io::repeat(0).take(length), &mut file)?;
+    file.sync_data()
 }
 
 /// Gives a file or folder, and everything in it, the modes that keys deserve. Links are left alone.

@@ -53,7 +53,7 @@ pub(super) fn save(
     }
     let reason = plain(reason);
     let label = free_label(&folder, &format!("{}-{reason}", head(adapter, now))).map_err(failed)?;
-    let bytes = encode(adapter, held, now).map_err(failed)?;
+    let bytes = files.sealing.seal_file(encode(adapter, held, now).map_err(failed)?).map_err(failed)?;
     files.replace(&path_of(store, &label), &bytes).map_err(failed)?;
     // The copy is there: that an older one could not be removed is no reason to fail.
     if let Err(error) = prune(files, store, adapter, now) {
@@ -70,12 +70,16 @@ pub(super) fn save(
 }
 
 /// The copies, newest first. One that cannot be read is left out and logged.
-pub(super) fn list(store: &Path, adapter: Option<AdapterAddress>) -> Result<Vec<Checkpoint>, StoreFault> {
+pub(super) fn list(
+    files: &Files,
+    store: &Path,
+    adapter: Option<AdapterAddress>,
+) -> Result<Vec<Checkpoint>, StoreFault> {
     let labels = labels(store).map_err(|error| fault(&error, "the checkpoints"))?;
     let wanted = labels.iter().rev().filter(|(_, parsed)| adapter.is_none_or(|adapter| adapter == parsed.0));
     let mut found = Vec::new();
     for (label, _) in wanted {
-        match load(store, label) {
+        match load(files, store, label) {
             Ok(content) => found.push(content.checkpoint),
             Err(error) => tracing::warn!(label, %error, "a checkpoint cannot be read"),
         }
@@ -84,17 +88,20 @@ pub(super) fn list(store: &Path, adapter: Option<AdapterAddress>) -> Result<Vec<
 }
 
 /// One copy.
-pub(super) fn load(store: &Path, label: &str) -> Result<CheckpointContent, StoreFault> {
+pub(super) fn load(files: &Files, store: &Path, label: &str) -> Result<CheckpointContent, StoreFault> {
     let unknown =
         || StoreFault::NoSuchCheckpoint(label.chars().take(LABEL_HEAD_OCTETS + REASON_OCTETS_MAX).collect());
     let (adapter, at, reason) = parse(label).ok_or_else(unknown)?;
-    let bytes = match read_limited(&path_of(store, label)) {
+    let bytes = match read_limited(files, &path_of(store, label)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(unknown()),
         outcome => outcome.map_err(|error| fault(&error, "the checkpoint"))?,
     };
     let unreadable =
         |reason: String| StoreFault::Io(format!("the checkpoint {label} cannot be read: {reason}"));
     let document = bondkeeper::read(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    if files.sealing.binds_names() && document.created_at != rfc3339(at) {
+        return Err(unreadable("it was written under another label".to_owned()));
+    }
     let copy = document.adapters.into_iter().find(|copy| copy.address == adapter);
     let table = copy.ok_or_else(|| unreadable("it holds another adapter".to_owned()))?.table;
     let reason = reason.to_owned();
@@ -223,13 +230,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let saved = save_at(folder.path(), NOW.0);
         assert_eq!(saved.label, "20261121T014219120Z-00-1A-7D-DA-71-11-before_forget");
-        let content = load(folder.path(), &saved.label).unwrap();
+        let content = load(&Files::default(), folder.path(), &saved.label).unwrap();
         assert_eq!(content.checkpoint, saved);
         assert_eq!(content.table.len(), 1);
         let second = save_at(folder.path(), NOW.0);
         assert!(second.label.ends_with("before_forget_2"));
-        assert_eq!(list(folder.path(), None).unwrap().len(), 2);
-        assert!(list(folder.path(), Some(adapter("00:1A:7D:DA:71:12"))).unwrap().is_empty());
+        assert_eq!(list(&Files::default(), folder.path(), None).unwrap().len(), 2);
+        assert!(
+            list(&Files::default(), folder.path(), Some(adapter("00:1A:7D:DA:71:12"))).unwrap().is_empty()
+        );
     }
 
     #[test]
@@ -238,7 +247,11 @@ mod tests {
         for at in [3, 1, 2] {
             save_at(folder.path(), NOW.0 + at);
         }
-        let times: Vec<_> = list(folder.path(), None).unwrap().iter().map(|copy| copy.at.0 - NOW.0).collect();
+        let times: Vec<_> = list(&Files::default(), folder.path(), None)
+            .unwrap()
+            .iter()
+            .map(|copy| copy.at.0 - NOW.0)
+            .collect();
         assert_eq!(times, [3, 2, 1]);
     }
 
@@ -248,11 +261,11 @@ mod tests {
         for at in 0..CHECKPOINTS_PER_ADAPTER_MAX as u64 + 3 {
             save_at(folder.path(), NOW.0 + at);
         }
-        let kept = list(folder.path(), None).unwrap();
+        let kept = list(&Files::default(), folder.path(), None).unwrap();
         assert_eq!(kept.len(), CHECKPOINTS_PER_ADAPTER_MAX);
         assert_eq!(kept.last().unwrap().at.0, NOW.0 + 3);
         save_at(folder.path(), NOW.0 + 2 * CHECKPOINT_AGE_MAX_MS);
-        assert_eq!(list(folder.path(), None).unwrap().len(), CHECKPOINTS_ALWAYS_KEPT);
+        assert_eq!(list(&Files::default(), folder.path(), None).unwrap().len(), CHECKPOINTS_ALWAYS_KEPT);
     }
 
     #[test]
@@ -260,7 +273,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let head = "20261121T014219120Z-00-1A-7D-DA-71-11-";
         for label in ["", "..", "../x", "/etc/passwd", &format!("{head}../../x"), &format!("{head}A"), head] {
-            assert!(matches!(load(folder.path(), label), Err(StoreFault::NoSuchCheckpoint(_))), "{label}");
+            assert!(
+                matches!(load(&Files::default(), folder.path(), label), Err(StoreFault::NoSuchCheckpoint(_))),
+                "{label}"
+            );
         }
     }
 
@@ -269,8 +285,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (first, second) = (save_at(folder.path(), NOW.0), save_at(folder.path(), NOW.0 + 1));
         fs::write(path_of(folder.path(), &first.label), b"{}").unwrap();
-        assert!(matches!(load(folder.path(), &first.label), Err(StoreFault::Io(_))));
-        assert_eq!(list(folder.path(), None).unwrap(), [second]);
+        assert!(matches!(load(&Files::default(), folder.path(), &first.label), Err(StoreFault::Io(_))));
+        assert_eq!(list(&Files::default(), folder.path(), None).unwrap(), [second]);
     }
 
     #[test]
@@ -279,7 +295,7 @@ mod tests {
         for reason in ["", "Größe/..", &"x".repeat(100)] {
             let saved =
                 save(&Files::default(), folder.path(), adapter(ADAPTER), &table(), reason, NOW).unwrap();
-            assert!(load(folder.path(), &saved.label).is_ok(), "{}", saved.label);
+            assert!(load(&Files::default(), folder.path(), &saved.label).is_ok(), "{}", saved.label);
         }
     }
 }

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use super::engine::DATABASE;
+use super::files::Files;
 use super::lock::Lock;
 use super::messages::StoredAdapter;
-use super::open::{Answer, OpenError, judge, read_copy};
+use super::open::{Answer, OpenError, check_key, judge, read_copy};
+use super::sealing::{Plan, SealChoice};
 use super::snapshot;
+use crate::format::sealed::Passphrase;
 
 /// What a store holds, as far as it can be seen from outside.
 #[derive(Clone)]
@@ -19,14 +22,17 @@ pub struct Inspection {
 }
 
 /// Reads a store. While the service runs its database is locked, and the snapshots are read, which
-/// may be a second behind. Otherwise a copy of the database is read as well.
-pub fn inspect(folder: &Path) -> Result<Inspection, OpenError> {
+/// may be a second behind. Otherwise a copy of the database is read as well. A sealed one takes its passphrase.
+pub fn inspect(folder: &Path, passphrase: Option<Passphrase>) -> Result<Inspection, OpenError> {
     let unusable = |source| OpenError::Folder { path: folder.to_owned(), source };
     if !folder.is_dir() {
         return Err(unusable(std::io::ErrorKind::NotFound.into()));
     }
     let running = Lock::is_taken(folder);
-    let snapshots = snapshot::read_all(folder).map_err(unusable)?;
+    let not_opened = |source| OpenError::Seal { path: folder.to_owned(), source };
+    let sealing = Plan::of(folder, &SealChoice::as_it_is(passphrase)).map_err(not_opened)?.found;
+    let files = Files::of(sealing);
+    let snapshots = snapshot::read_all(&files, folder).map_err(unusable)?;
     let path = folder.join(DATABASE);
     let mut notes = Vec::new();
     let answer = if running {
@@ -36,11 +42,12 @@ pub fn inspect(folder: &Path) -> Result<Inspection, OpenError> {
     } else if !path.is_dir() {
         Answer::Missing
     } else {
-        read_copy(&path).map_or_else(
+        read_copy(&files, &path).map_or_else(
             |error| Answer::Refused(error.to_string()),
             |contents| Answer::CopyOpened(contents, String::new()),
         )
     };
+    check_key(&files.sealing, &answer, folder)?;
     let quiet = matches!(&answer, Answer::CopyOpened(..)) || running;
     let verdict = judge(&answer, &snapshots)
         .map_err(|detail| OpenError::Unreadable { path: folder.to_owned(), detail })?;

@@ -12,6 +12,7 @@
 //!   snapshots/         AA-BB-CC-DD-EE-FF.json and its predecessor .json.1
 //!   checkpoints/       copies from before something destructive
 //!   fingerprint.key
+//!   seal.age           where it is sealed: its key
 //! ```
 //!
 //! [`Store::open`] reads, [`StoreActor`] serves: adapters send it their tables, it tells its
@@ -34,6 +35,7 @@ mod offline;
 mod open;
 mod outbox;
 mod record;
+mod sealing;
 mod secret;
 mod settle;
 mod sled;
@@ -51,6 +53,7 @@ pub use guard::is_guarded_panic;
 pub use inspect::{Inspection, inspect};
 pub use offline::Offline;
 pub use open::OpenError;
+pub use sealing::{SealChoice, SealWish, StoreSealError, is_sealed};
 
 use crate::bond::{FingerprintKey, UnixMillis};
 use files::Files;
@@ -86,18 +89,20 @@ impl Store {
     pub fn open(
         folder: &Path,
         options: StoreOptions,
+        seal: &SealChoice,
         now: UnixMillis,
     ) -> Result<(Self, Vec<StoredAdapter>, StoreState), OpenError> {
-        Self::open_with(folder, options, now, Files::default())
+        Self::open_with(folder, options, seal, now, Files::default())
     }
 
     fn open_with(
         folder: &Path,
         options: StoreOptions,
+        seal: &SealChoice,
         now: UnixMillis,
         files: Files,
     ) -> Result<(Self, Vec<StoredAdapter>, StoreState), OpenError> {
-        let opened = open::open(folder, files, now)?;
+        let opened = open::open(folder, files, seal, now)?;
         let (key, error) = secret::load_or_make(&opened.engine.files, folder);
         if let Some(error) = &error {
             tracing::warn!(%error, "the fingerprint key could not be kept: fingerprints change with the next start");

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::files::Files;
 use super::messages::{Checkpoint, StoreFault, StoreState, StoredAdapter};
 use super::open::{self, OpenError, Opened};
+use super::sealing::SealChoice;
 use super::secret;
 use super::sled::Held;
 use crate::bond::{AdapterAddress, AdapterRecord, BondTable, FingerprintKey, UnixMillis};
@@ -20,8 +21,8 @@ pub struct Offline {
 
 impl Offline {
     /// Opens the store in a folder, made where there is none.
-    pub fn open(folder: &Path, now: UnixMillis) -> Result<Self, OpenError> {
-        let mut opened = open::open(folder, Files::default(), now)?;
+    pub fn open(folder: &Path, seal: &SealChoice, now: UnixMillis) -> Result<Self, OpenError> {
+        let mut opened = open::open(folder, Files::default(), seal, now)?;
         opened.read_snapshots();
         let (key, error) = secret::load_or_make(&opened.engine.files, folder);
         let fingerprint_key = key.ok_or_else(|| OpenError::Folder {
@@ -101,19 +102,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let address = adapter(ADAPTER);
         for peer in ["C0:FF:EE:00:00:01", "C0:FF:EE:00:00:02"] {
-            let mut store = Offline::open(folder.path(), NOW).unwrap();
+            let mut store = Offline::open(folder.path(), &SealChoice::default(), NOW).unwrap();
             let mut stored = store.adapter(address);
             let known = store.knows(address);
             let checkpoint = store.save_checkpoint(address, "before_import", NOW).unwrap();
             assert_eq!(checkpoint.is_some(), known, "of nothing there is no copy");
             stored.table.insert(secure_bond(peer, 1)).unwrap();
             store.commit(address, stored.table, stored.record, NOW).unwrap();
-            assert!(matches!(Offline::open(folder.path(), NOW), Err(OpenError::Locked { .. })));
+            assert!(matches!(
+                Offline::open(folder.path(), &SealChoice::default(), NOW),
+                Err(OpenError::Locked { .. })
+            ));
         }
-        let inspected = crate::store::inspect(folder.path()).unwrap();
+        let inspected = crate::store::inspect(folder.path(), None).unwrap();
         assert_eq!(inspected.adapters[0].table.len(), 2);
         assert!(inspected.notes.is_empty(), "{:?}", inspected.notes);
-        let store = Offline::open(folder.path(), NOW).unwrap();
+        let store = Offline::open(folder.path(), &SealChoice::default(), NOW).unwrap();
         assert_eq!((store.adapter(address).table.len(), store.state()), (2, &StoreState::Ok));
     }
 }

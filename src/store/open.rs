@@ -16,6 +16,7 @@ use super::files::{Files, copy_folder, fault, make_private, parent};
 use super::health::rebuilt;
 use super::lock::{Lock, LockError};
 use super::messages::{StoreFault, StoreState, StoredAdapter};
+use super::sealing::{Plan, SealChoice, Sealing, StoreSealError, is_sealed_below};
 use super::settle::{DatabaseSide, Settled, settle};
 use super::sled::{Contents, Database, EngineError, is_half_snapshot};
 use super::snapshot::{self, FileState, Snapshots, Which};
@@ -34,6 +35,9 @@ pub enum OpenError {
         path.display()
     )]
     Unreadable { path: PathBuf, detail: String },
+    /// It is sealed and does not open, or is clear and cannot be sealed. Nothing of what it holds was changed.
+    #[error("the store in {} was not opened, and nothing in it was changed", path.display())]
+    Seal { path: PathBuf, source: StoreSealError },
 }
 
 fn pid_words(pid: Option<u32>) -> String {
@@ -65,37 +69,55 @@ pub(super) struct Verdict {
     pub database_is_good: bool,
 }
 
-pub(super) fn open(folder: &Path, files: Files, now: UnixMillis) -> Result<Opened, OpenError> {
+pub(super) fn open(
+    folder: &Path,
+    mut files: Files,
+    seal: &SealChoice,
+    now: UnixMillis,
+) -> Result<Opened, OpenError> {
     let unusable = |source| OpenError::Folder { path: folder.to_owned(), source };
     prepare(&files, folder).map_err(unusable)?;
     let lock = Lock::take(folder).map_err(|error| match error {
         LockError::Taken(pid) => OpenError::Locked { path: folder.to_owned(), pid },
         LockError::Io(source) => OpenError::Folder { path: super::lock::path(folder), source },
     })?;
+    let not_opened = |source| OpenError::Seal { path: folder.to_owned(), source };
+    let plan = Plan::of(folder, seal).map_err(not_opened)?;
+    files.sealing = plan.found.clone();
     remove_scratch(folder);
     if let Err(error) = finish_swap(&files, folder).and_then(|()| snapshot::remove_litter(&files, folder)) {
         tracing::warn!(%error, "left-overs of an earlier run could not be removed");
     }
-    let (mut snapshots, unread) = match snapshot::glance_all(folder) {
+    let (mut snapshots, unread) = match snapshot::glance_all(&files, folder) {
         Ok(snapshots) => (snapshots, None),
         Err(error) => (BTreeMap::new(), Some(error)),
     };
     keep_copy(folder);
     let answer = ask_database(&files, folder);
-    read_where_needed(&answer, folder, &mut snapshots);
-    let judged = judge(&answer, &snapshots).and_then(|verdict| without_snapshots(verdict, unread.as_ref()));
-    let verdict = match judged {
-        Ok(verdict) => verdict,
-        Err(detail) => {
+    read_where_needed(&files, &answer, folder, &mut snapshots);
+    let judged = check_key(&files.sealing, &answer, folder).and_then(|()| {
+        let verdict = judge(&answer, &snapshots);
+        let verdict = verdict.and_then(|verdict| without_snapshots(verdict, unread.as_ref()));
+        verdict.map_err(|detail| OpenError::Unreadable { path: folder.to_owned(), detail })
+    });
+    // It is known that the store can be read: only now may its seal change.
+    let begun = judged.and_then(|verdict| {
+        let sealing = plan.begin(&files, folder).map_err(not_opened)?;
+        Ok((verdict, sealing))
+    });
+    let (verdict, sealing) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
             if let Answer::Open(database, _) = answer {
                 database.close();
             }
             if let Err(error) = put_copy_back(&files, folder) {
                 tracing::warn!(%error, "the database could not be put back as it was before it was opened");
             }
-            return Err(OpenError::Unreadable { path: folder.to_owned(), detail });
+            return Err(error);
         }
     };
+    files.sealing = sealing;
     let held = verdict.adapters.iter().map(|(adapter, settled)| (*adapter, settled.held.clone())).collect();
     let engine = Engine {
         folder: folder.to_owned(),
@@ -121,22 +143,39 @@ pub(super) fn open(folder: &Path, files: Files, now: UnixMillis) -> Result<Opene
 }
 
 /// Reads the snapshots that may have something to add to the database.
-fn read_where_needed(answer: &Answer, folder: &Path, snapshots: &mut BTreeMap<AdapterAddress, Snapshots>) {
+fn read_where_needed(
+    files: &Files,
+    answer: &Answer,
+    folder: &Path,
+    snapshots: &mut BTreeMap<AdapterAddress, Snapshots>,
+) {
     let whole = match answer {
         Answer::Open(_, contents) if contents.has_header && contents.is_synced => Some(contents),
         _ => None,
     };
-    for (adapter, files) in snapshots {
-        let Some(newest) = files.newest_glanced() else { continue };
+    for (adapter, pair) in snapshots {
+        let Some(newest) = pair.newest_glanced() else { continue };
         let found = whole.and_then(|contents| contents.adapters.get(adapter));
         let is_enough = found.is_some_and(|found| {
             let is_whole = found.intact && found.lost.is_empty() && found.record.is_some();
             is_whole && found.table.generation() >= newest
         });
         if !is_enough {
-            *files = snapshot::read_both(folder, *adapter);
+            *pair = snapshot::read_both(files, folder, *adapter);
         }
     }
+}
+
+/// What is sealed has its key: where that is missing, nothing was read that could be taken for what is stored.
+pub(super) fn check_key(sealing: &Sealing, answer: &Answer, folder: &Path) -> Result<(), OpenError> {
+    let lacks_key = match answer {
+        Answer::Open(_, contents) | Answer::CopyOpened(contents, _) => contents.lacks_key,
+        Answer::Missing | Answer::Refused(_) => false,
+    };
+    if lacks_key || (sealing.is_clear() && is_sealed_below(folder)) {
+        return Err(OpenError::Seal { path: folder.to_owned(), source: StoreSealError::KeyMissing });
+    }
+    Ok(())
 }
 
 /// The folder of the snapshots could not be read: a database that lacks nothing is enough; what one that
@@ -160,12 +199,17 @@ fn finish(
     damaged_at: Option<UnixMillis>,
 ) -> Opened {
     let mut failing = None;
+    let is_changing = engine.files.sealing.is_changing();
     match answer {
-        Answer::Open(database, _) if verdict.database_is_good => engine.database = Some(*database),
+        Answer::Open(database, _) if verdict.database_is_good && !is_changing => {
+            engine.database = Some(*database);
+        }
         answer => {
             if let Answer::Open(database, _) = answer {
                 database.close();
             }
+            // One that only has the wrong form is not put aside.
+            let damaged_at = damaged_at.filter(|_| !verdict.database_is_good);
             if let Some(at) = damaged_at {
                 engine.predecessor = Predecessor::PutAside(at);
             }
@@ -182,6 +226,14 @@ fn finish(
         }
     }
     put_damaged_snapshots_aside(&engine, snapshots);
+    if failing.is_none() {
+        match engine.files.sealing.complete(&engine.files, &engine.folder) {
+            Ok(settled) => engine.files.sealing = settled,
+            Err(error) => verdict.problems.push(format!(
+                "the store could not be sealed or unsealed in whole, which the next start tries again: {error}"
+            )),
+        }
+    }
     let stale = verdict.adapters.iter().filter(|(_, settled)| !settled.snapshot_is_good);
     let stale_snapshots = stale.map(|(adapter, _)| *adapter).collect();
     let state = state(&verdict, failing);
@@ -241,7 +293,7 @@ fn ask_database(files: &Files, folder: &Path) -> Answer {
     // The engine's own snapshots only save time; a damaged one keeps it from opening.
     let copy = folder.join(COPY);
     let source = if copy.is_dir() { &copy } else { &path };
-    match read_copy(source) {
+    match read_copy(files, source) {
         Ok(contents) => Answer::CopyOpened(contents, refusal.to_string()),
         Err(_) => Answer::Refused(refusal.to_string()),
     }
@@ -272,21 +324,21 @@ const MEMORY: &str = "/dev/shm";
 
 /// Reads a database without changing it: a copy of it is opened, without the engine's own snapshots.
 /// A disk that is full or read-only is no reason not to know what is on it.
-pub(super) fn read_copy(source: &Path) -> Result<Contents, EngineError> {
-    let outcome = read_copy_in(parent(source), source);
+pub(super) fn read_copy(files: &Files, source: &Path) -> Result<Contents, EngineError> {
+    let outcome = read_copy_in(files, parent(source), source);
     let disk_failed = matches!(&outcome, Err(EngineError::Io(_)));
     let memory = Path::new(MEMORY);
-    if disk_failed && memory.is_dir() { read_copy_in(memory, source).or(outcome) } else { outcome }
+    if disk_failed && memory.is_dir() { read_copy_in(files, memory, source).or(outcome) } else { outcome }
 }
 
-fn read_copy_in(place: &Path, source: &Path) -> Result<Contents, EngineError> {
+fn read_copy_in(files: &Files, place: &Path, source: &Path) -> Result<Contents, EngineError> {
     static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let scratch = place.join(format!("{SCRATCH}{}-{number}", std::process::id()));
     std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&scratch)?;
     let read = || {
         copy_folder(source, &scratch, &|name| !name.starts_with("snap.") && !is_half_snapshot(name))?;
-        let (database, contents) = Database::open(&Files::default(), &scratch)?;
+        let (database, contents) = Database::open(&Files::of(files.sealing.clone()), &scratch)?;
         database.close();
         Ok(contents)
     };

@@ -15,6 +15,7 @@
 
 mod details;
 mod health;
+pub(super) mod sealed;
 mod undo;
 
 use zeroize::Zeroizing;
@@ -86,6 +87,10 @@ pub(super) enum RecordError {
     Kind(u8),
     #[error("its field {0} cannot be read")]
     Field(u8),
+    #[error("it is sealed")]
+    Sealed,
+    #[error("it is not sealed, in a store that is")]
+    NotSealed,
 }
 
 /// Key of a peer's record in its adapter's tree.

@@ -16,19 +16,23 @@ use crate::bond::fingerprint::FINGERPRINT_KEY_OCTETS;
 const NAME: &str = "fingerprint.key";
 
 /// Where the kernel gives random octets.
-const RANDOM_SOURCE: &str = "/dev/urandom";
+pub(super) const RANDOM_SOURCE: &str = "/dev/urandom";
 
 /// The key of this node, made where there is none. An error means that it could not be kept or
 /// that the kernel gave no random octets.
 pub(super) fn load_or_make(files: &Files, folder: &Path) -> (Option<FingerprintKey>, Option<io::Error>) {
     let path = folder.join(NAME);
     let mut error = None;
-    match fs::read(&path).map(Zeroizing::new) {
+    match fs::read(&path).and_then(|octets| files.sealing.open_file(Zeroizing::new(octets))) {
         Ok(bytes) => match <[u8; FINGERPRINT_KEY_OCTETS]>::try_from(bytes.as_slice()) {
             Ok(octets) => return (Some(FingerprintKey::new(octets)), None),
             Err(_) => error = files.rename(&path, &with_ending(&path, "damaged")).err(),
         },
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+        // What does not open is as damaged as what is too short.
+        Err(cause) if cause.kind() == io::ErrorKind::InvalidData => {
+            error = files.rename(&path, &with_ending(&path, "damaged")).err();
+        }
         Err(cause) => error = Some(cause),
     }
     let mut octets = Zeroizing::new([0; FINGERPRINT_KEY_OCTETS]);
@@ -36,7 +40,8 @@ pub(super) fn load_or_make(files: &Files, folder: &Path) -> (Option<FingerprintK
         return (None, Some(cause));
     }
     // One that is there and cannot be read is not written over.
-    let error = error.or_else(|| files.replace(&path, &*octets).err());
+    let write = |octets| files.sealing.seal_file(octets).and_then(|octets| files.replace(&path, &octets));
+    let error = error.or_else(|| write(Zeroizing::new(octets.to_vec())).err());
     (Some(FingerprintKey::new(*octets)), error)
 }
 

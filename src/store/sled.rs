@@ -21,7 +21,8 @@ use ::sled::{Batch, Db, Tree};
 
 use super::files::{Files, Step, make_private, parent, sync_tree};
 use super::guard::guarded;
-use super::record::{Content, ContentRef, HEADER_KEY, SEAL_KEY, Seal, decode, encode, peer_key, peer_of_key};
+use super::record::{Content, ContentRef, HEADER_KEY, RecordError, SEAL_KEY, Seal, peer_key, peer_of_key};
+use super::sealing::Sealing;
 use super::watchdog::Watchdog;
 use crate::bond::{AdapterAddress, AdapterRecord, Bond, BondTable, PeerAddress, Tombstone};
 
@@ -53,6 +54,13 @@ pub(super) enum EngineError {
     Panicked,
 }
 
+/// A record that could not be sealed.
+impl From<RecordError> for EngineError {
+    fn from(_: RecordError) -> Self {
+        Self::Damaged
+    }
+}
+
 impl From<::sled::Error> for EngineError {
     fn from(error: ::sled::Error) -> Self {
         match error {
@@ -80,6 +88,8 @@ pub(super) struct Contents {
     pub has_header: bool,
     /// It is on the disk, not only readable.
     pub is_synced: bool,
+    /// Something in it is sealed, and it is read without a key.
+    pub lacks_key: bool,
     pub adapters: BTreeMap<AdapterAddress, Found>,
 }
 
@@ -124,7 +134,8 @@ impl Database {
     ) -> Result<(), EngineError> {
         let mut database = guarded(|| Self::start(files, path)).unwrap_or(Err(EngineError::Panicked))?;
         let made = database.watched(|database| {
-            database.meta.insert(HEADER_KEY, header().as_slice())?;
+            let header = files.sealing.encode(None, HEADER_KEY, 0, ContentRef::Header)?;
+            database.meta.insert(HEADER_KEY, header.as_slice())?;
             for (adapter, held) in held {
                 database.write(*adapter, held)?;
             }
@@ -181,19 +192,21 @@ impl Database {
 
     fn open_unguarded(files: &Files, path: &Path) -> Result<(Self, Contents), EngineError> {
         let mut database = Self::start(files, path)?;
-        let mut contents = Contents { has_header: database.has_header()?, ..Contents::default() };
+        let mut contents = Contents::default();
+        let sealing = &files.sealing;
+        contents.has_header = database.has_header(&mut contents.lacks_key)?;
         for name in database.db.tree_names() {
             let Some(adapter) = std::str::from_utf8(&name).ok().and_then(|name| name.parse().ok()) else {
                 continue;
             };
             let tree = database.db.open_tree(&name)?;
-            let (found, stamps) = read_tree(adapter, &tree)?;
+            let (found, stamps) = read_tree(sealing, adapter, &tree, &mut contents.lacks_key)?;
             contents.adapters.insert(adapter, found);
             database.trees.insert(adapter, (tree, stamps));
         }
         for entry in &database.meta {
             let (key, value) = entry?;
-            read_meta(&mut contents, &key, &value);
+            read_meta(sealing, &mut contents, &key, &value);
         }
         // What is there may be in the system's memory only: whoever wrote it was killed before the sync.
         contents.is_synced = database.sync_file().is_ok();
@@ -223,10 +236,11 @@ impl Database {
         })
     }
 
-    fn has_header(&self) -> Result<bool, EngineError> {
-        let header = self.meta.get(HEADER_KEY)?;
-        let record = header.and_then(|bytes| decode(None, HEADER_KEY, &bytes).ok());
-        Ok(record.is_some_and(|record| record.content == Content::Header))
+    fn has_header(&self, lacks_key: &mut bool) -> Result<bool, EngineError> {
+        let Some(bytes) = self.meta.get(HEADER_KEY)? else { return Ok(false) };
+        let record = self.files.sealing.decode(None, HEADER_KEY, &bytes);
+        *lacks_key |= matches!(record, Err(RecordError::Sealed));
+        Ok(record.is_ok_and(|record| record.content == Content::Header))
     }
 
     fn write(&mut self, adapter: AdapterAddress, held: &Held) -> Result<(), EngineError> {
@@ -236,12 +250,13 @@ impl Database {
         }
         if let Some((tree, stamps)) = self.trees.get_mut(&adapter) {
             let wanted = stamps_of(&held.table);
-            tree.apply_batch(batch(adapter, &held.table, stamps, &wanted))?;
+            tree.apply_batch(batch(&self.files.sealing, adapter, &held.table, stamps, &wanted)?)?;
             *stamps = wanted;
         }
         let key = adapter.to_wire();
         let content = ContentRef::Adapter(&held.record);
-        let record = encode(Some(adapter), &key, held.table.generation(), content);
+        let generation = held.table.generation();
+        let record = self.files.sealing.encode(Some(adapter), &key, generation, content)?;
         self.meta.insert(key, record.as_slice())?;
         Ok(())
     }
@@ -282,10 +297,6 @@ fn tree_name(adapter: AdapterAddress) -> String {
     adapter.to_string()
 }
 
-fn header() -> zeroize::Zeroizing<Vec<u8>> {
-    encode(None, HEADER_KEY, 0, ContentRef::Header)
-}
-
 fn stamps_of(table: &BondTable) -> Stamps {
     let bonds = table
         .entries()
@@ -310,40 +321,53 @@ fn seal_of(stamps: &Stamps) -> Seal {
 }
 
 /// What has to be written to bring a tree from one state to the next: all of it or nothing.
-fn batch(adapter: AdapterAddress, table: &BondTable, present: &Stamps, wanted: &Stamps) -> Batch {
+fn batch(
+    sealing: &Sealing,
+    adapter: AdapterAddress,
+    table: &BondTable,
+    present: &Stamps,
+    wanted: &Stamps,
+) -> Result<Batch, RecordError> {
     let mut batch = Batch::default();
     let mut put = |key: &[u8], generation, content: ContentRef<'_>| {
-        batch.insert(key, encode(Some(adapter), key, generation, content).as_slice());
+        batch.insert(key, sealing.encode(Some(adapter), key, generation, content)?.as_slice());
+        Ok::<_, RecordError>(())
     };
     for entry in table.entries() {
         let peer = entry.bond.peer;
         if present.get(&peer) != wanted.get(&peer) {
-            put(&peer_key(peer), entry.generation, ContentRef::Bond(&entry.bond));
+            put(&peer_key(peer), entry.generation, ContentRef::Bond(&entry.bond))?;
         }
     }
     for tombstone in table.tombstones() {
         let peer = tombstone.peer;
         if present.get(&peer) != wanted.get(&peer) {
-            put(&peer_key(peer), tombstone.generation, ContentRef::Removal);
+            put(&peer_key(peer), tombstone.generation, ContentRef::Removal)?;
         }
     }
-    put(&SEAL_KEY, table.generation(), ContentRef::Seal(seal_of(wanted)));
+    put(&SEAL_KEY, table.generation(), ContentRef::Seal(seal_of(wanted)))?;
     for peer in present.keys().filter(|peer| !wanted.contains_key(peer)) {
         batch.remove(&peer_key(*peer));
     }
-    batch
+    Ok(batch)
 }
 
-fn read_tree(adapter: AdapterAddress, tree: &Tree) -> Result<(Found, Stamps), EngineError> {
+fn read_tree(
+    sealing: &Sealing,
+    adapter: AdapterAddress,
+    tree: &Tree,
+    lacks_key: &mut bool,
+) -> Result<(Found, Stamps), EngineError> {
     let mut bonds: Vec<(Bond, u64)> = Vec::new();
     let mut tombstones = Vec::new();
     let (mut generation, mut seal, mut lost) = (0, None, Vec::new());
     for entry in tree {
         let (key, bytes) = entry?;
         let peer = peer_of_key(&key);
-        let record = match decode(Some(adapter), &key, &bytes) {
+        let record = match sealing.decode(Some(adapter), &key, &bytes) {
             Ok(record) => record,
             Err(error) => {
+                *lacks_key |= error == RecordError::Sealed;
                 let name = peer.map_or_else(|| "a record without a name".to_owned(), |peer| peer.to_string());
                 lost.push(format!("{name}: {error}"));
                 continue;
@@ -367,13 +391,13 @@ fn read_tree(adapter: AdapterAddress, tree: &Tree) -> Result<(Found, Stamps), En
     Ok((Found { table, record: None, intact, lost }, stamps))
 }
 
-fn read_meta(contents: &mut Contents, key: &[u8], bytes: &[u8]) {
+fn read_meta(sealing: &Sealing, contents: &mut Contents, key: &[u8], bytes: &[u8]) {
     let Some(adapter) = key.try_into().ok().and_then(|key| AdapterAddress::from_wire(key).ok()) else {
         return;
     };
     // A record whose tree is missing makes an adapter that is not intact.
     let found = contents.adapters.entry(adapter).or_default();
-    match decode(Some(adapter), key, bytes).map(|record| record.content) {
+    match sealing.decode(Some(adapter), key, bytes).map(|record| record.content) {
         Ok(Content::Adapter(record)) => found.record = Some(*record),
         Ok(_) => found.lost.push("its own record".to_owned()),
         Err(error) => found.lost.push(format!("its own record: {error}")),

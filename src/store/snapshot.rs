@@ -79,23 +79,26 @@ fn path_of_which(store: &Path, adapter: AdapterAddress, which: Which) -> PathBuf
 }
 
 /// Reads every snapshot. An error is one of the folder: a file that cannot be read is damaged, not missing.
-pub(super) fn read_all(store: &Path) -> io::Result<BTreeMap<AdapterAddress, Snapshots>> {
-    all(store, read_file)
+pub(super) fn read_all(files: &Files, store: &Path) -> io::Result<BTreeMap<AdapterAddress, Snapshots>> {
+    all(store, |path, adapter| read_file(files, path, adapter))
 }
 
-/// Glances at every snapshot, and reads what says nothing at a glance.
-pub(super) fn glance_all(store: &Path) -> io::Result<BTreeMap<AdapterAddress, Snapshots>> {
+/// Glances at every snapshot, and reads what says nothing at a glance: all of them where they are sealed.
+pub(super) fn glance_all(files: &Files, store: &Path) -> io::Result<BTreeMap<AdapterAddress, Snapshots>> {
+    if !files.sealing.is_clear() {
+        return read_all(files, store);
+    }
     all(store, |path, adapter| match glance_file(path) {
         Ok(Some(glance)) if glance.address == adapter => FileState::Glanced(glance.generation),
-        _ => read_file(path, adapter),
+        _ => read_file(files, path, adapter),
     })
 }
 
 /// Reads both files of an adapter.
-pub(super) fn read_both(store: &Path, adapter: AdapterAddress) -> Snapshots {
+pub(super) fn read_both(files: &Files, store: &Path, adapter: AdapterAddress) -> Snapshots {
     let read = |which| {
         let path = path_of_which(store, adapter, which);
-        if path.symlink_metadata().is_ok() { read_file(&path, adapter) } else { FileState::Missing }
+        if path.symlink_metadata().is_ok() { read_file(files, &path, adapter) } else { FileState::Missing }
     };
     Snapshots { current: read(Which::Current), predecessor: read(Which::Predecessor) }
 }
@@ -110,17 +113,17 @@ pub(super) struct Verified {
 }
 
 /// Reads what was only glanced at.
-pub(super) fn verify(store: &Path, adapter: AdapterAddress, held: &Held) -> Verified {
+pub(super) fn verify(files: &Files, store: &Path, adapter: AdapterAddress, held: &Held) -> Verified {
     let mut verified = Verified::default();
     for which in [Which::Current, Which::Predecessor] {
         let path = path_of_which(store, adapter, which);
         if path.symlink_metadata().is_err() {
             continue;
         }
-        let glance = read_limited(&path).ok().and_then(|bytes| bondkeeper::verify(&bytes));
+        let glance = read_limited(files, &path).ok().and_then(|bytes| bondkeeper::verify(&bytes));
         if let Some(glance) = glance.filter(|glance| glance.address == adapter) {
             verified.is_current |= which == Which::Current && Some(glance.digest) == digest_of(adapter, held);
-        } else if let FileState::Damaged { detail, .. } = read_file(&path, adapter) {
+        } else if let FileState::Damaged { detail, .. } = read_file(files, &path, adapter) {
             verified.damaged.push((which, detail));
         }
     }
@@ -165,9 +168,9 @@ fn glance_file(path: &Path) -> io::Result<Option<Glance>> {
     Ok(bondkeeper::glance(&head, &tail))
 }
 
-fn read_file(path: &Path, adapter: AdapterAddress) -> FileState {
+fn read_file(files: &Files, path: &Path, adapter: AdapterAddress) -> FileState {
     let damaged = |salvaged, detail| FileState::Damaged { salvaged, detail };
-    let bytes = match read_limited(path) {
+    let bytes = match read_limited(files, path) {
         Ok(bytes) => bytes,
         Err(error) => return damaged(None, error.to_string()),
     };
@@ -188,13 +191,16 @@ fn single(mut adapters: Vec<AdapterCopy>) -> Option<AdapterCopy> {
     if adapters.len() == 1 { adapters.pop() } else { None }
 }
 
-/// Reads a file of ours, up to the size that the format allows.
-pub(super) fn read_limited(path: &Path) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
+/// What sealing adds to a file of this size at most, as an allowance.
+const SEAL_OCTETS_MAX: usize = 1 << 20;
+
+/// Reads a file of ours, sealed or not, up to the size that the format allows.
+pub(super) fn read_limited(files: &Files, path: &Path) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
     let size = fs::metadata(path)?.len();
-    if size > BONDKEEPER_OCTETS_MAX as u64 {
+    if size > (BONDKEEPER_OCTETS_MAX + SEAL_OCTETS_MAX) as u64 {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than any copy of ours"));
     }
-    fs::read(path).map(zeroize::Zeroizing::new)
+    files.sealing.open_file(zeroize::Zeroizing::new(fs::read(path)?))
 }
 
 /// An adapter in the project's own format.
@@ -224,7 +230,7 @@ pub(super) fn replace(
     }
     let current = path_of(store, adapter);
     let new = with_ending(&current, "new");
-    files.write_new(&new, &encode(adapter, held, now)?)?;
+    files.write_new(&new, &files.sealing.seal_file(encode(adapter, held, now)?)?)?;
     keep_predecessor(files, &current)?;
     files.rename(&new, &current)?;
     files.sync_folder(&folder)
@@ -327,7 +333,8 @@ mod tests {
     use crate::store::testing::{ADAPTER, CrashAt, adapter, held};
 
     fn generations(store: &Path) -> [Option<u64>; 2] {
-        let snapshots = read_all(store).unwrap().remove(&adapter(ADAPTER)).unwrap_or_default();
+        let snapshots =
+            read_all(&Files::default(), store).unwrap().remove(&adapter(ADAPTER)).unwrap_or_default();
         [snapshots.current, snapshots.predecessor].map(|state| match state {
             FileState::Intact(copy) => Some(copy.table.generation()),
             FileState::Missing | FileState::Glanced(_) => None,
@@ -346,7 +353,7 @@ mod tests {
     #[test]
     fn the_newest_and_the_one_before_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(read_all(folder.path()).unwrap().is_empty());
+        assert!(read_all(&Files::default(), folder.path()).unwrap().is_empty());
         for count in 1..=3 {
             write_generation(&Files::default(), folder.path(), count).unwrap();
         }
@@ -383,7 +390,7 @@ mod tests {
         write_generation(&Files::default(), folder.path(), 1).unwrap();
         let other = adapter("00:1A:7D:DA:71:12");
         fs::rename(path_of(folder.path(), adapter(ADAPTER)), path_of(folder.path(), other)).unwrap();
-        let found = read_all(folder.path()).unwrap().remove(&other).unwrap();
+        let found = read_all(&Files::default(), folder.path()).unwrap().remove(&other).unwrap();
         assert!(matches!(found.current, FileState::Damaged { salvaged: None, .. }));
     }
 }

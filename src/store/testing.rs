@@ -9,6 +9,7 @@ use super::engine::{DATABASE, Engine};
 use super::files::{Files, Probe, Step, copy_folder};
 use super::messages::{Checkpoint, StoredAdapter};
 use super::open::open;
+use super::sealing::SealChoice;
 use super::sled::Held;
 use crate::bond::testing::secure_bond;
 use crate::bond::{AdapterAddress, AdapterRecord, BondTable, UnixMillis};
@@ -110,7 +111,7 @@ impl Bench {
         let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let root = root.unwrap();
         let folder = root.path().join("0");
-        let engine = open(&folder, Files::default(), now).unwrap().engine;
+        let engine = open(&folder, Files::default(), &SealChoice::default(), now).unwrap().engine;
         Self { root, folder, engine, crash_count: 0 }
     }
 
@@ -139,7 +140,7 @@ impl Bench {
         if loses_database {
             std::fs::remove_dir_all(left.join(DATABASE)).unwrap();
         }
-        let opened = open(&left, Files::default(), now).unwrap();
+        let opened = open(&left, Files::default(), &SealChoice::default(), now).unwrap();
         let stored = opened.stored().pop();
         self.engine = opened.engine;
         self.folder = left;

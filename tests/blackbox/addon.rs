@@ -115,6 +115,8 @@ fn an_option_of_every_key_is_taken() {
         "commands": "read", "log_level": "debug", "discovery": false, "dbus": false, "clear_exports": true, "automatic_copies": "clear",
         "export_passphrase": "six random words are enough",
         "learn": false,
+        "store": { "seal": true, "seal_passphrase_file": "/share/bondkeeper/seal.txt",
+            "seal_passphrase": "" },
     });
     for key in keys(&schema) {
         let element = &schema[key.as_str()];

@@ -25,6 +25,7 @@ mod scenarios;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod scene;
 mod seal;
+mod sealed_store;
 mod secrets;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod service;

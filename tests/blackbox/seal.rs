@@ -33,7 +33,7 @@ fn text(octets: &[u8]) -> String {
 }
 
 /// Runs `age`, which asks for a passphrase at a terminal: `script` (of util-linux) is one.
-fn age_with_passphrase(arguments: &str, asked: usize) -> String {
+pub fn age_with_passphrase(arguments: &str, asked: usize) -> String {
     use std::io::Write;
     let mut child = Command::new("script")
         .args([
@@ -60,7 +60,7 @@ fn age_with_passphrase(arguments: &str, asked: usize) -> String {
     text(&output.stdout)
 }
 
-fn run(program: &str, arguments: &[&str]) -> Output {
+pub fn run(program: &str, arguments: &[&str]) -> Output {
     let output = Command::new(program).args(arguments).output().expect("age is installed by tests/run.sh");
     assert!(output.status.success(), "{program} {arguments:?}: {}", text(&output.stderr));
     output

@@ -19,7 +19,7 @@ const BELL: PeerSpec = PeerSpec::public("bell", "C0:FF:EE:00:00:66");
 const STORE: &[&str] = &["sled", "snapshots", "checkpoints"];
 
 /// Every way in which sixteen octets could be written by accident.
-fn spellings(key: &str) -> Vec<Vec<u8>> {
+pub fn spellings(key: &str) -> Vec<Vec<u8>> {
     let octets: Vec<u8> =
         (0..key.len()).step_by(2).map(|at| u8::from_str_radix(&key[at..at + 2], 16).unwrap()).collect();
     let reversed: Vec<u8> = octets.iter().rev().copied().collect();
@@ -51,7 +51,7 @@ fn base64(octets: &[u8]) -> String {
     groups.collect()
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
+pub fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 

@@ -11,7 +11,7 @@ use crate::bond::{AdapterRecord, BondTable};
 use crate::store::files::{Files, Step};
 use crate::store::messages::{StoreStateChanged, StoredAdapter};
 use crate::store::testing::{ADAPTER, Failing, OTHER, adapter, same_tables, table_of};
-use crate::store::{StoreOptions, inspect};
+use crate::store::{SealChoice, StoreOptions, inspect};
 
 /// A test that waits longer than this has found a fault.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -104,7 +104,8 @@ fn start(folder: &Path, files: Files) -> Running {
 }
 
 fn start_with(folder: &Path, files: Files, options: StoreOptions) -> Running {
-    let (store, stored, _) = Store::open_with(folder, options, UnixMillis(1), files).unwrap();
+    let (store, stored, _) =
+        Store::open_with(folder, options, &SealChoice::default(), UnixMillis(1), files).unwrap();
     let diary = Diary::default();
     let listener = Listener(diary.clone()).start();
     let listeners = StoreListeners {
@@ -133,7 +134,7 @@ impl Running {
 }
 
 fn table_in(folder: &Path, text: &str) -> BondTable {
-    let adapters = inspect(folder).unwrap().adapters;
+    let adapters = inspect(folder, None).unwrap().adapters;
     adapters.into_iter().find(|stored| stored.address == adapter(text)).unwrap().table
 }
 
@@ -144,7 +145,7 @@ async fn a_change_is_durable_when_it_is_said_to_be() {
     running.change(ADAPTER, table_of(1)).await;
     running.diary.wait_for_generation(ADAPTER, 1).await;
     // What a kill at this moment leaves behind.
-    let contents = crate::store::open::read_copy(&folder.path().join("sled")).unwrap();
+    let contents = crate::store::open::read_copy(&Files::default(), &folder.path().join("sled")).unwrap();
     assert!(same_tables(&contents.adapters[&adapter(ADAPTER)].table, &table_of(1)));
     assert_eq!(running.diary.lines()[0], Heard::State(StoreState::Ok));
 }
@@ -291,7 +292,7 @@ async fn a_dropped_adapter_is_gone_and_may_begin_anew() {
     running.change(OTHER, table_of(2)).await;
     running.diary.wait_for_generation(OTHER, 2).await;
     assert_eq!(running.ask(Drain).await, Ok(()));
-    let adapters = inspect(folder.path()).unwrap().adapters;
+    let adapters = inspect(folder.path(), None).unwrap().adapters;
     assert_eq!(adapters.iter().map(|stored| stored.address).collect::<Vec<_>>(), [adapter(OTHER)]);
 }
 

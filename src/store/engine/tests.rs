@@ -6,6 +6,7 @@ use crate::bond::testing::{peer, secure_bond};
 use crate::store::files::Step;
 use crate::store::messages::StoreState;
 use crate::store::open::{Opened, open, read_copy};
+use crate::store::sealing::SealChoice;
 use crate::store::testing::{
     ADAPTER, CrashAt, Failing, OTHER, adapter, held, peer_text, same_tables, table_of,
 };
@@ -13,7 +14,7 @@ use crate::store::testing::{
 const NOW: UnixMillis = UnixMillis(1_000);
 
 fn open_in(folder: &Path, files: Files) -> Opened {
-    open(folder, files, NOW).unwrap_or_else(|error| panic!("{error}"))
+    open(folder, files, &SealChoice::default(), NOW).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn commit(engine: &mut Engine, table: &BondTable) -> Result<(), StoreFault> {
@@ -102,7 +103,7 @@ fn a_kill_at_any_step_of_the_first_start_leaves_a_folder_that_opens() {
     loop {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::with_probe(Arc::new(CrashAt::new(steps)));
-        let outcome = open(folder.path(), files, NOW).map(|mut opened| {
+        let outcome = open(folder.path(), files, &SealChoice::default(), NOW).map(|mut opened| {
             opened.engine.close();
             opened.state
         });
@@ -158,7 +159,7 @@ fn after_a_failed_sync_a_new_database_is_written_from_memory() {
     fs::write(folder.path().join(DATABASE).join("db"), b"").unwrap();
     two[0].1 = held(table_of(3));
     engine.commit(two[..1].to_vec()).unwrap();
-    let contents = read_copy(&folder.path().join(DATABASE)).unwrap();
+    let contents = read_copy(&Files::default(), &folder.path().join(DATABASE)).unwrap();
     assert!(same_tables(&contents.adapters[&adapter(ADAPTER)].table, &table_of(3)));
     assert!(
         same_tables(&contents.adapters[&adapter(OTHER)].table, &table_of(5)),
@@ -180,7 +181,7 @@ fn a_failed_snapshot_leaves_the_commit_alone_and_the_others_are_written() {
     assert!(engine.database.is_some());
     disk.mend();
     engine.write_snapshots(&[adapter(OTHER), adapter(ADAPTER)], NOW).unwrap();
-    let snapshots = snapshot::read_all(folder.path()).unwrap();
+    let snapshots = snapshot::read_all(&Files::default(), folder.path()).unwrap();
     assert_eq!(snapshots.keys().copied().collect::<Vec<_>>(), [adapter(ADAPTER)]);
 }
 

@@ -33,7 +33,7 @@ fn copied(folder: &Path) -> tempfile::TempDir {
 }
 
 fn try_open(folder: &Path) -> Result<Opened, OpenError> {
-    open(folder, Files::default(), NOW)
+    open(folder, Files::default(), &SealChoice::default(), NOW)
 }
 
 /// Opens, and looks whether every bond is there; then once more, when all must be in order again.
@@ -161,7 +161,7 @@ fn missing_snapshots_are_written_again() {
     let folder = filled();
     fs::remove_dir_all(folder.path().join("snapshots")).unwrap();
     assert_eq!(check_complete(folder.path(), "no snapshots"), StoreState::Ok);
-    assert_eq!(snapshot::read_all(folder.path()).unwrap().len(), 2);
+    assert_eq!(snapshot::read_all(&Files::default(), folder.path()).unwrap().len(), 2);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_damaged_snapshot_that_was_only_glanced_at_never_becomes_a_predecessor() {
     damage_the_middle(&snapshot_of(folder.path(), "00-1A-7D-DA-71-11.json"));
     let mut opened = try_open(folder.path()).unwrap();
     opened.engine.write_snapshots(&[adapter(ADAPTER)], NOW).unwrap();
-    let files = snapshot::read_both(folder.path(), adapter(ADAPTER));
+    let files = snapshot::read_both(&Files::default(), folder.path(), adapter(ADAPTER));
     assert!(matches!(files.current, FileState::Intact(_)));
     assert!(matches!(files.predecessor, FileState::Intact(_)), "the damaged one became the predecessor");
     // Whoever asks next hears of it, whoever it is about.
@@ -352,7 +352,8 @@ fn only_so_many_damaged_databases_are_kept() {
     let folder = filled();
     for round in 0..DAMAGED_COPIES_MAX as u64 + 2 {
         fs::write(database(folder.path()), b"").unwrap();
-        let mut opened = open(folder.path(), Files::default(), UnixMillis(round)).unwrap();
+        let mut opened =
+            open(folder.path(), Files::default(), &SealChoice::default(), UnixMillis(round)).unwrap();
         opened.engine.close();
     }
     let names: Vec<_> = damaged_copies(folder.path()).unwrap();
@@ -367,7 +368,8 @@ fn a_full_disk_at_the_start_serves_what_is_there_and_says_so() {
     fs::remove_dir_all(folder.path().join(DATABASE)).unwrap();
     let disk = std::sync::Arc::new(Failing::default());
     disk.fail(libc::ENOSPC, &[]);
-    let mut opened = open(folder.path(), Files::with_probe(disk.clone()), NOW).unwrap();
+    let mut opened =
+        open(folder.path(), Files::with_probe(disk.clone()), &SealChoice::default(), NOW).unwrap();
     assert_eq!(opened.state, StoreState::Failing { fault: StoreFault::DiskFull });
     assert!(same_tables(&opened.engine.held[&adapter(ADAPTER)].table, &table_of(BONDS)));
     disk.mend();
@@ -382,13 +384,13 @@ fn looking_in_from_outside_changes_nothing_and_works_beside_the_service() {
     use crate::store::inspect;
     let folder = filled();
     let before = tree(folder.path());
-    let seen = inspect(folder.path()).unwrap();
+    let seen = inspect(folder.path(), None).unwrap();
     assert!(same_tables(&seen.adapters[0].table, &table_of(BONDS)));
     assert!(seen.notes.is_empty(), "{:?}", seen.notes);
     assert!(tree(folder.path()) == before, "something was changed");
 
     let opened = try_open(folder.path()).unwrap();
-    let seen = inspect(folder.path()).unwrap();
+    let seen = inspect(folder.path(), None).unwrap();
     assert!(same_tables(&seen.adapters[0].table, &table_of(BONDS)));
     assert!(seen.notes[0].starts_with("the service is running"), "{:?}", seen.notes);
     drop(opened);
@@ -397,12 +399,12 @@ fn looking_in_from_outside_changes_nothing_and_works_beside_the_service() {
     let mut opened = try_open(folder.path()).unwrap();
     opened.engine.commit(vec![(adapter(OTHER), held(table_of(3)))]).unwrap();
     drop(opened);
-    let seen = inspect(folder.path()).unwrap();
+    let seen = inspect(folder.path(), None).unwrap();
     assert!(same_tables(&seen.adapters[1].table, &table_of(3)));
 
     fs::write(database(folder.path()), b"").unwrap();
-    let seen = inspect(folder.path()).unwrap();
+    let seen = inspect(folder.path(), None).unwrap();
     assert_eq!(seen.adapters.len(), 2);
     assert!(!seen.notes.is_empty());
-    assert!(matches!(inspect(&folder.path().join("none")), Err(OpenError::Folder { .. })));
+    assert!(matches!(inspect(&folder.path().join("none"), None), Err(OpenError::Folder { .. })));
 }

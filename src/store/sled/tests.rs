@@ -65,7 +65,7 @@ fn a_commit_is_on_disk_before_the_database_is_closed() {
     let more = table_of(5);
     database.commit(&change(&more)).unwrap();
     // What a kill at this moment leaves behind.
-    let contents = crate::store::open::read_copy(&fixture.path).unwrap();
+    let contents = crate::store::open::read_copy(&Files::default(), &fixture.path).unwrap();
     assert!(same_tables(&contents.adapters[&adapter(ADAPTER)].table, &more));
     database.close();
 }
