@@ -119,7 +119,10 @@ fn octets_held(event: &AdapterEvent) -> usize {
         }
         EventKind::BondsLearned { peers: all } | EventKind::BondsOrphaned { peers: all } => peers(all),
         EventKind::AdapterHeld { reason, advice } => reason.len() + advice.len(),
-        EventKind::BondRemoved { .. } | EventKind::AdapterLoaded { .. } => 0,
+        EventKind::IdentityCaptured { manager, .. } => manager.len(),
+        EventKind::BondRemoved { .. }
+        | EventKind::IdentityRestored { .. }
+        | EventKind::AdapterLoaded { .. } => 0,
     };
     size_of::<AdapterEvent>() + more
 }
