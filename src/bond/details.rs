@@ -220,5 +220,11 @@ mod tests {
         let details = PeerDetails { opaque: vec![item("DeviceID", 0xE7)], ..PeerDetails::default() };
         let shown = format!("{details:?}");
         assert!(shown.contains("bluez") && !shown.contains("231"), "{shown}");
+        let identity = LocalIdentity {
+            irk: Irk { key: crate::bond::KeyMaterial::new([0xE7; 16]).unwrap() },
+            privacy: None,
+        };
+        let shown = format!("{identity:?}");
+        assert!(shown.contains("privacy") && !shown.contains("231") && !shown.contains("e7"), "{shown}");
     }
 }

@@ -136,6 +136,39 @@ pub struct LinkKey {
 mod tests {
     use super::*;
 
+    /// Compiles for a type without `Debug` only: with one, two implementations fit and `_` is not known.
+    macro_rules! assert_not_printable {
+        ($($secret:ty),+ $(,)?) => {$({
+            trait Either<Which> {
+                fn exists() {}
+            }
+            struct Printable;
+            impl<T: ?Sized> Either<()> for T {}
+            impl<T: ?Sized + std::fmt::Debug> Either<Printable> for T {}
+            <$secret as Either<_>>::exists();
+        })+};
+    }
+
+    #[test]
+    fn nothing_that_holds_a_key_can_be_printed_and_a_key_is_wiped_on_drop() {
+        assert_not_printable!(
+            KeyMaterial,
+            Irk,
+            Csrk,
+            LinkKey,
+            crate::bond::Ltk,
+            crate::bond::Bond,
+            crate::bond::BondTable,
+            crate::bond::table::CapturedKey,
+            crate::bond::FingerprintKey,
+        );
+        const fn is_wiped<T: ZeroizeOnDrop>() {}
+        is_wiped::<KeyMaterial>();
+        let mut key = KeyMaterial::new([7; KEY_OCTETS]).unwrap();
+        key.zeroize();
+        assert_eq!(key.expose(), &[0; KEY_OCTETS]);
+    }
+
     #[test]
     fn an_all_zero_key_cannot_be_built() {
         assert_eq!(KeyMaterial::new([0; KEY_OCTETS]).err(), Some(KeyError::AllZero));

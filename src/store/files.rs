@@ -17,6 +17,9 @@ use super::sealing::Sealing;
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 
+/// Ends the name of what is being written over.
+pub(super) const ERASING: &str = "erasing";
+
 /// A step that can fail and that order matters for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -98,10 +101,16 @@ impl Files {
     /// Removes a folder that may be missing, with everything in it.
     pub fn remove_folder(&self, path: &Path) -> io::Result<()> {
         self.step(Step::Remove, path)?;
-        if self.sealing.removes_clear_octets() {
-            self.overwrite_folder(path);
+        if !self.sealing.removes_clear_octets() || !path.is_dir() {
+            return missing_is_fine(fs::remove_dir_all(path));
         }
-        missing_is_fine(fs::remove_dir_all(path))
+        // Under a name that nobody looks for: what is half written over must not be taken for what it was.
+        let doomed = with_ending(path, ERASING);
+        missing_is_fine(fs::remove_dir_all(&doomed))?;
+        self.rename(path, &doomed)?;
+        self.sync_folder(parent(path))?;
+        self.overwrite_folder(&doomed);
+        missing_is_fine(fs::remove_dir_all(&doomed))
     }
 
     /// Removes a file; where it is clear and the store is being sealed, its octets are written over first.

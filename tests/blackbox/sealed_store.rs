@@ -287,3 +287,80 @@ fn the_snapshots_alone_bring_a_sealed_store_back() {
     scene.stop_service();
     assert_eq!(holders(&mut scene), BTreeSet::new());
 }
+
+/// Whether octets stand in the memory of a process that may be written to.
+fn stands_in_memory(pid: u32, wanted: &[u8]) -> bool {
+    use std::io::{Read, Seek, SeekFrom};
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let mut memory = std::fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let (mut is_there, mut looked_at) = (false, 0);
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let range = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let number = |text| u64::from_str_radix(text, 16).unwrap();
+        let (begin, end) = (number(range.0), number(range.1));
+        let mut octets = Vec::new();
+        memory.seek(SeekFrom::Start(begin)).unwrap();
+        // A region may go away meanwhile.
+        let _ = memory.by_ref().take(end - begin).read_to_end(&mut octets);
+        looked_at += octets.len();
+        is_there |= contains(&octets, wanted);
+    }
+    assert!(looked_at > 1 << 20, "only {looked_at} octets could be read");
+    is_there
+}
+
+#[test]
+fn the_passphrase_is_wiped_from_memory_once_the_store_is_open_and_is_no_argument() {
+    let mut scene = simulated_scene();
+    let file = with_passphrase_file(&mut scene);
+    // At the first start it seals, at the second it opens.
+    for _ in 0..2 {
+        scene.start();
+        let pid = scene.service().pid();
+        assert!(!stands_in_memory(pid, PASSPHRASE.as_bytes()), "the passphrase is still in memory");
+        // Its place is no secret, and shows that the search finds what is there.
+        assert!(stands_in_memory(pid, file.as_bytes()));
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+        assert!(!contains(&arguments, b"kumquat"));
+        scene.stop_service();
+    }
+    let commands =
+        ["run", "check-config", "healthcheck", "inspect", "convert", "import", "export", "history"];
+    for command in commands {
+        let help = text(&scene.setup.run(&[command, "--help"]).stdout);
+        assert!(help.contains("Usage"), "{command}: {help}");
+        let words = help.split_whitespace().filter(|word| word.starts_with("--"));
+        for option in words.filter(|word| word.contains("pass") || word.contains("secret")) {
+            assert!(option.contains("-file"), "{command} takes a secret as an argument: {option}");
+        }
+    }
+}
+
+#[test]
+fn secrets_in_the_environment_are_echoed_by_no_command() {
+    let mut scene = simulated_scene();
+    let secrets = ["STORE__SEAL_PASSPHRASE", "EXPORT_PASSPHRASE", "MQTT__PASSWORD"];
+    for (number, key) in secrets.iter().enumerate() {
+        scene.setup.set(key, &format!("kumquat ballast {number}"));
+    }
+    scene.setup.set("MQTT__USERNAME", "somebody");
+    scene.setup.environment.push(("SUPERVISOR_TOKEN".to_owned(), "kumquat token".to_owned()));
+    let said = |scene: &Scene<SimWorld>, arguments: &[&str]| {
+        let output = scene.setup.run(arguments);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(!said.contains("kumquat"), "{arguments:?}: {said}");
+        said
+    };
+    assert!(said(&scene, &["check-config"]).contains("(secret)"));
+    said(&scene, &["inspect"]);
+    said(&scene, &["healthcheck"]);
+    said(&scene, &["export", "--to", "bondkeeper", "-"]);
+    // Nor by what is wrong with them.
+    for (key, value) in [("STORE__SEAL_PASSPHRASE", "kumquat"), ("EXPORT_PASSPHRASE", "kumquat")] {
+        let mut broken = scene.setup.clone();
+        broken.set(key, value);
+        let output = broken.run(&["check-config"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(!text(&output.stderr).contains("kumquat"), "{}", text(&output.stderr));
+    }
+}

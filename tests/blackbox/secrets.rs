@@ -94,6 +94,10 @@ fn learn_from_bluetoothd(scene: &mut Scene) {
 
 pub fn no_key_stands_in_any_log_topic_or_foreign_file(scene: &mut Scene) {
     scene.setup.set("LOG_LEVEL", "trace");
+    // Among what is searched below, should anything be put there.
+    let temporary = scene.folder.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    scene.setup.environment.push(("TMPDIR".to_owned(), temporary.display().to_string()));
     scene.start();
     scene.plug_hub();
     let since = scene.observer.mark();

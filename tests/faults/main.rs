@@ -29,6 +29,7 @@ mod random;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/scene.rs"]
 mod scene;
+mod sealing;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/service.rs"]
 mod service;

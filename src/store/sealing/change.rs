@@ -20,7 +20,7 @@ use super::key::{self, KEY_FILE, StoreKey};
 use super::{FILE_OCTETS_MAX, SealChoice, SealWish, Sealing, StoreSealError};
 use crate::format::sealed::{self, Form, Passphrase};
 use crate::store::engine::{COPY, DATABASE};
-use crate::store::files::{Files, missing_is_fine, overwrite, with_ending};
+use crate::store::files::{ERASING, Files, missing_is_fine, overwrite, with_ending};
 
 /// There while it is under way.
 const MARK: &str = "seal.unfinished";
@@ -31,7 +31,7 @@ const UNSEALING: &[u8] = b"unsealing";
 const MARK_OCTETS_MAX: usize = 64;
 
 /// What never changes its form: no key stands in it, or it is the key, or (the database) it is written anew.
-const LEFT_ALONE: &[&str] = &["lock", KEY_FILE, "seal.age.old", MARK, DATABASE, COPY];
+const LEFT_ALONE: &[&str] = &["lock", KEY_FILE, "seal.age.old", MARK, DATABASE];
 
 /// Names of what the store reads by itself; what was put aside is not among them.
 const LIVE_ENDINGS: &[&str] = &[".json", ".json.1"];
@@ -154,9 +154,12 @@ impl Sealing {
 fn convert_all(files: &Files, folder: &Path) -> io::Result<()> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if !entry.file_name().to_str().is_some_and(|name| LEFT_ALONE.contains(&name)) {
-            collect(&entry.path(), &mut found)?;
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name == COPY || path.extension().is_some_and(|ending| ending == ERASING) {
+            files.remove_folder(&path)?;
+        } else if !LEFT_ALONE.contains(&name) {
+            collect(&path, &mut found)?;
         }
     }
     // The same order every time: what was done is done, wherever it is cut off.
