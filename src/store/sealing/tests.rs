@@ -348,6 +348,18 @@ fn a_file_with_two_names_is_not_written_over_under_the_other() {
 }
 
 #[test]
+fn the_place_of_a_file_that_was_sealed_is_written_over() {
+    use std::io::Read;
+    let folder = filled(SealWish::AsItIs);
+    // Still leads to the old octets when the name leads to the new ones.
+    let mut old = fs::File::open(folder.path().join("snapshots/00-1A-7D-DA-71-11.json")).unwrap();
+    check_whole(folder.path(), SealWish::Sealed, "sealed");
+    let mut octets = Vec::new();
+    old.read_to_end(&mut octets).unwrap();
+    assert!(octets.len() > 1_000 && octets.iter().all(|octet| *octet == 0));
+}
+
+#[test]
 fn what_is_removed_while_sealing_is_written_over_first() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("old");
