@@ -30,6 +30,7 @@ use crate::adapter::actor::AdapterActor;
 use crate::adapter::machine::{AdapterMachine, AdapterOptions, Now};
 use crate::adapter::messages::{Neighbourhood, NeighbourhoodChanged};
 use crate::adapter::ports::AdapterPorts;
+use crate::adapter::tables::TableSource;
 use crate::audit::AuditActor;
 use crate::audit::messages::{AuditListeners, DrainAudit};
 use crate::bluez;
@@ -307,6 +308,13 @@ fn appearances(settings: &Settings) -> AppearanceSource {
     }
 }
 
+fn tables(settings: &Settings) -> TableSource {
+    match &settings.mgmt_endpoint {
+        EndpointSetting::Kernel => TableSource::of_kernel(),
+        EndpointSetting::Simulated(folder) => TableSource::of_simulation(folder),
+    }
+}
+
 fn store_options(settings: &Settings) -> StoreOptions {
     StoreOptions { quiet: settings.store.quiet, ceiling: settings.store.ceiling }
 }
@@ -338,12 +346,14 @@ fn adapter_factory(
         adapters.modes.get(&address).copied().unwrap_or(adapters.default_mode)
     };
     let learn = settings.learn;
+    let tables = tables(settings);
     Box::new(move |stored: StoredAdapter| {
         let address = stored.address;
         let now = Now { instant: std::time::Instant::now(), wall: wall_clock() };
         let options = AdapterOptions { default_mode: default_mode(address), learn };
         let machine = AdapterMachine::new(stored, options, fingerprint_key.clone(), now);
-        let actor = AdapterActor::new(address, endpoint.clone(), machine, ports.clone(), wall_clock).start();
+        let (endpoint, tables, ports) = (endpoint.clone(), tables.clone(), ports.clone());
+        let actor = AdapterActor::new(address, endpoint, tables, machine, ports, wall_clock).start();
         AdapterEntry {
             handle: AdapterActor::handle(address, &actor),
             attach: actor.clone().recipient(),

@@ -17,6 +17,7 @@ use super::machine::{
 };
 use super::messages::{AdapterHandle, Attach};
 use super::ports::{AdapterPorts, Waiting};
+use super::tables::{TableSource, Unreadable};
 use crate::bond::{AdapterAddress, PeerAddress, UnixMillis};
 use crate::mgmt::pump::{Batch, pump};
 use crate::mgmt::{
@@ -59,6 +60,7 @@ impl Drop for Link {
 pub struct AdapterActor {
     address: AdapterAddress,
     endpoint: Endpoint,
+    tables: TableSource,
     machine: AdapterMachine,
     session: Session,
     link: Option<Link>,
@@ -101,6 +103,7 @@ impl AdapterActor {
     pub fn new(
         address: AdapterAddress,
         endpoint: Endpoint,
+        tables: TableSource,
         machine: AdapterMachine,
         ports: AdapterPorts,
         clock: Clock,
@@ -108,6 +111,7 @@ impl AdapterActor {
         Self {
             address,
             endpoint,
+            tables,
             machine,
             session: Session::new(),
             link: None,
@@ -134,6 +138,7 @@ impl AdapterActor {
             reload: actor.clone().recipient(),
             adopt: actor.clone().recipient(),
             set_mode: actor.clone().recipient(),
+            check_drift: actor.clone().recipient(),
         }
     }
 
@@ -229,6 +234,7 @@ impl AdapterActor {
     fn carry_out(&mut self, output: Output, ctx: &mut Context<Self>) {
         match output {
             Output::SendList(list) => self.send_list(list, ctx),
+            Output::ReadTables => self.read_tables(ctx),
             Output::SetPrivacy(setting) => self.set_privacy(setting, ctx),
             Output::SendUnpair { peer, bredr } => self.send_unpair(peer, bredr, ctx),
             Output::SaveBonds(table) => {
@@ -288,6 +294,22 @@ impl AdapterActor {
         if let Err(what) = self.send(&Command::Load(list), Awaited::List, ctx) {
             self.machine.list_outcome(ListOutcome::Failed(what), self.now());
         }
+    }
+
+    /// Aside: debugfs waits for the controller's lock.
+    fn read_tables(&mut self, ctx: &mut Context<Self>) {
+        let Some(index) = self.link.as_ref().map(|link| link.index) else { return };
+        let (tables, link_number) = (self.tables.clone(), self.link_number);
+        let reading = tokio::task::spawn_blocking(move || tables.read(index));
+        let reading = reading.into_actor(self).map(move |read, actor, ctx| {
+            // An index belongs to another controller the moment that its last one is gone.
+            if actor.link_number == link_number && actor.link.is_some() {
+                let read = read.unwrap_or(Err(Unreadable::Failed));
+                actor.machine.tables_read(read, actor.now());
+                actor.settle(ctx);
+            }
+        });
+        ctx.spawn(reading);
     }
 
     fn set_privacy(&mut self, setting: PrivacySetting, ctx: &mut Context<Self>) {

@@ -185,7 +185,7 @@ pub const fn kind_words(kind: LoadKind) -> &'static str {
 }
 
 /// A stable word for programs.
-const fn kind_code(kind: LoadKind) -> &'static str {
+pub const fn kind_code(kind: LoadKind) -> &'static str {
     match kind {
         LoadKind::Irks => "irks",
         LoadKind::LinkKeys => "link_keys",

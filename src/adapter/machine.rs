@@ -10,6 +10,9 @@ mod adopt;
 mod audit;
 mod capture;
 mod command;
+mod drift;
+#[cfg(test)]
+mod drift_tests;
 mod foreign;
 #[cfg(test)]
 mod foreign_tests;
@@ -120,6 +123,8 @@ pub enum Output {
     SendList(LoadList),
     /// Give the controller its identity; answer with [`AdapterMachine::identity_outcome`].
     SetPrivacy(PrivacySetting),
+    /// Read the kernel's tables, if it shows them; answer with [`AdapterMachine::tables_read`].
+    ReadTables,
     /// Unpair; answer with [`AdapterMachine::unpair_outcome`].
     SendUnpair {
         peer: PeerAddress,
@@ -171,6 +176,7 @@ struct Attachment {
     index: u16,
     powered: bool,
     identity: identity::Identity,
+    drift: drift::DriftCheck,
     dual_mode: bool,
     appearance: Option<Appearance>,
     shadow: Shadow,
@@ -283,7 +289,8 @@ impl AdapterMachine {
         let truce = self.attachment.as_ref().and_then(|attachment| attachment.pace.truce_ends());
         let command = self.command.as_ref().map(PendingCommand::deadline);
         let learned = self.learned.deadline();
-        [self.pairings.next_deadline(), loads, truce, learned, command].into_iter().flatten().min()
+        let drift = self.attachment.as_ref().and_then(|attachment| attachment.drift.next());
+        [drift, self.pairings.next_deadline(), loads, truce, learned, command].into_iter().flatten().min()
     }
 
     /// Time has passed.
@@ -305,6 +312,7 @@ impl AdapterMachine {
             index,
             powered: info.powered,
             identity: identity::Identity::at_attach(&info, held, appearance.as_ref()),
+            drift: drift::DriftCheck::default(),
             dual_mode: info.bredr,
             shadow: if seen_appearing { Shadow::of_new_appearance() } else { Shadow::unknown() },
             appearance,
@@ -434,6 +442,7 @@ impl AdapterMachine {
         self.note_verdict(now);
         self.restore_identity();
         self.start_wanted_load(now);
+        self.read_tables(now);
         self.publish(now);
     }
 

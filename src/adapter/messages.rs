@@ -1,5 +1,6 @@
 //! What an adapter actor is told and asked, and what it tells.
 
+mod drift;
 mod identity;
 mod neighbours;
 mod paired;
@@ -17,6 +18,7 @@ use crate::bond::{
     OpaqueItem, PeerAddress, Privacy, Source, UnixMillis,
 };
 
+pub use drift::{CheckDrift, Drift, DriftState, DriftUnknown};
 pub use identity::{IdentityState, NotRestored};
 pub use neighbours::{Activity, ManagersChanged, Neighbourhood, NeighbourhoodChanged, Neighbours, Observed};
 pub use paired::{BluetoothdSeen, PairedPeers, PairedPeersSeen};
@@ -316,6 +318,7 @@ pub struct AdapterStateChanged {
     pub last_error: Option<String>,
     /// None where none is known.
     pub local_identity: Option<IdentityState>,
+    pub drift: DriftState,
     /// Things that were seen and not stored, by reason, since the service started.
     pub skipped: Vec<(&'static str, u64)>,
 }
@@ -406,6 +409,12 @@ pub enum EventKind {
         fingerprint: Fingerprint,
         privacy: Option<Privacy>,
     },
+    /// The kernel's tables are not what they were thought to be.
+    DriftFound {
+        drift: Drift,
+        /// What is missing is loaded again.
+        reloaded: bool,
+    },
     /// Keys were loaded into the kernel.
     AdapterLoaded {
         ltk_count: usize,
@@ -421,7 +430,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every `event_type` there is: Home Assistant drops an event of a type that was not announced.
-    pub const EVENT_TYPES: [&str; 13] = [
+    pub const EVENT_TYPES: [&str; 14] = [
         "bond_added",
         "bond_updated",
         "bond_removed",
@@ -433,6 +442,7 @@ impl EventKind {
         "bond_recovered",
         "identity_captured",
         "identity_restored",
+        "drift_found",
         "adapter_loaded",
         "adapter_held",
     ];
@@ -451,6 +461,7 @@ impl EventKind {
             Self::BondsOrphaned { .. } => "bonds_orphaned",
             Self::IdentityCaptured { .. } => "identity_captured",
             Self::IdentityRestored { .. } => "identity_restored",
+            Self::DriftFound { .. } => "drift_found",
             Self::AdapterLoaded { .. } => "adapter_loaded",
             Self::AdapterHeld { .. } => "adapter_held",
         }
@@ -469,6 +480,7 @@ pub struct AdapterHandle {
     pub reload: Recipient<Reload>,
     pub adopt: Recipient<Adopt>,
     pub set_mode: Recipient<SetMode>,
+    pub check_drift: Recipient<CheckDrift>,
 }
 
 /// An adapter has become known (present or only stored).

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::drift::ListDrift;
 use super::records::{LoadItem, Place, Records};
 use crate::bond::{Bond, PeerAddress};
 use crate::mgmt::LoadKind;
@@ -93,6 +94,25 @@ impl Shadow {
             Some(held) => Some(held.same(item)),
             None => list.complete.then_some(false),
         }
+    }
+
+    /// In what the kernel's list, as it shows it, is not this one.
+    pub fn compare(&self, kind: LoadKind, shown: &Records) -> ListDrift {
+        let mut drift = ListDrift::default();
+        let Some(list) = self.lists.get(&kind) else { return drift };
+        for (place, item) in list.records.iter().filter(|(place, _)| !list.doubtful.contains(place)) {
+            match shown.get(place) {
+                None => drop(drift.missing.insert(*place)),
+                Some(held) if !held.same(item) => drop(drift.different.insert(*place)),
+                Some(_) => {}
+            }
+        }
+        if list.complete {
+            let is_unseen =
+                |place: &&Place| !list.records.contains_key(place) && !list.doubtful.contains(place);
+            drift.unseen.extend(shown.keys().filter(is_unseen));
+        }
+        drift
     }
 
     /// Whether the list is known to hold anything of this peer.

@@ -58,6 +58,19 @@ impl Theirs {
         self.put(process, kind, records);
     }
 
+    /// A key was found in the kernel that nobody was seen to put there.
+    pub fn found(&mut self, process: &str, kind: LoadKind, place: Place, item: LoadItem) {
+        self.last_stamp += 1;
+        let record = Stamped { item, stamp: self.last_stamp };
+        self.lists.entry(process.to_owned()).or_default().entry(kind).or_default().insert(place, record);
+    }
+
+    /// Whether somebody wants exactly this record in the kernel.
+    pub fn lists(&self, kind: LoadKind, place: Place, item: &LoadItem) -> bool {
+        let mut of_kind = self.of_kind(kind);
+        of_kind.any(|(at, record)| at == place && record.item.same(item))
+    }
+
     fn put(&mut self, process: &str, kind: LoadKind, records: &Records) -> String {
         let known = self.lists.contains_key(process);
         let process = if known || self.lists.len() < MANAGERS_MAX { process } else { MANY };

@@ -3,6 +3,8 @@
 //! Every key is always there, null where nothing is known: clients read them with templates that
 //! warn about a missing key at each message.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::limits::{BONDS_TOPIC_MAX, EVENT_PEERS_MAX, REPORT_LINES_MAX};
@@ -39,6 +41,32 @@ pub struct AdapterStateDto {
     pub last_loaded: Option<String>,
     pub last_error: Option<String>,
     pub local_identity: LocalIdentityDto,
+    pub drift: DriftDto,
+}
+
+/// Whether the kernel's tables are what they should be.
+#[derive(Debug, Clone, Serialize)]
+pub struct DriftDto {
+    /// `in_agreement`, `drifted` or `unknown`.
+    pub state: &'static str,
+    /// Why it is not known: a word for programs.
+    pub reason: Option<&'static str>,
+    /// By its name, each list with a difference; null unless drifted.
+    pub lists: Option<BTreeMap<&'static str, ListDriftDto>>,
+    pub peer_count: usize,
+    /// The first of them.
+    pub peers: Vec<PeerDto>,
+}
+
+/// Records of one list.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct ListDriftDto {
+    /// That the kernel should hold and does not.
+    pub missing: usize,
+    /// That it holds and nobody was seen to put there.
+    pub unseen: usize,
+    /// In whose place it holds others.
+    pub different: usize,
 }
 
 /// What is known of the adapter's own identity. There is no field for its key, and there must never be one.
@@ -272,9 +300,22 @@ pub struct AdapterEventDto {
 pub enum EventDataDto {
     Restored(RestoredDto),
     Peers(PeersDto),
-    Loaded { ltk_count: usize, irk_count: usize, link_key_count: usize },
-    Held { reason: String, advice: String },
+    Loaded {
+        ltk_count: usize,
+        irk_count: usize,
+        link_key_count: usize,
+    },
+    Held {
+        reason: String,
+        advice: String,
+    },
     Identity(IdentityDto),
+    Drift {
+        lists: BTreeMap<&'static str, ListDriftDto>,
+        peer_count: usize,
+        peers: Vec<PeerDto>,
+        reloaded: bool,
+    },
     None {},
 }
 

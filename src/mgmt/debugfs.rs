@@ -79,8 +79,9 @@ impl Columns<'_> {
             (2, true) => (KeyType::LegacyAuthenticated, Role::Peripheral),
             (3, false) => (KeyType::P256Unauthenticated, Role::Peripheral),
             (3, true) => (KeyType::P256Authenticated, Role::Peripheral),
-            // The short-term key of a pairing under way, and debug keys.
-            (0 | 4, _) => return Some(None),
+            (4, _) => (KeyType::P256Debug, Role::Peripheral),
+            // The short-term key of a pairing under way.
+            (0, _) => return Some(None),
             _ => return None,
         };
         let (Some(peer), Ok(size), Some(key)) = (peer, EncryptionSize::new(size), value) else {
@@ -153,15 +154,17 @@ d4:12:43:9a:bc:df (type 1) 0 0x04 16 0000 0000000000000000 2a425525452c09050f0dc
     }
 
     #[test]
-    fn ltks_are_read_with_their_roles_and_types_and_only_those_of_bonds() {
+    fn ltks_are_read_with_their_roles_and_types_and_only_those_under_an_identity() {
         let found = ltks(LTKS);
         let peers: Vec<&str> = found.iter().map(|(peer, _)| peer.as_str()).collect();
-        assert_eq!(peers, ["A4:C1:38:0B:1C:2D", "A4:C1:38:0B:1C:2D", "D4:12:43:9A:BC:DE"]);
+        let legacy = "A4:C1:38:0B:1C:2D";
+        assert_eq!(peers, [legacy, legacy, "D4:12:43:9A:BC:DE", "D4:12:43:9A:BC:DF"]);
         let slots: Vec<_> = found.iter().map(|(_, ltk)| (ltk.slot(), ltk.key_type)).collect();
         let wanted = [
             (LtkSlot::Legacy(Role::Central), KeyType::LegacyUnauthenticated),
             (LtkSlot::Legacy(Role::Peripheral), KeyType::LegacyAuthenticated),
             (LtkSlot::SecureConnections, KeyType::P256Authenticated),
+            (LtkSlot::SecureConnections, KeyType::P256Debug),
         ];
         assert_eq!(slots, wanted);
         assert_eq!((found[0].1.ediv, hex::encode(found[0].1.rand)), (48_309, "b64eed8a5855b78e".to_owned()));

@@ -10,6 +10,7 @@ use super::discovery::BIRTH_TOPIC;
 use super::dispatch::Dispatcher;
 use super::outbox::Worth;
 use super::reply::{ReplyTo, Wanted};
+use crate::adapter::messages::CheckDrift;
 use crate::api::bridge::{BridgeEventData, BridgeEventDto};
 use crate::api::limits::REQUESTS_IN_PROGRESS_MAX;
 use crate::api::{Answer, ApiError, Code, Incoming, Outcome, Request, response, route};
@@ -45,6 +46,10 @@ impl MqttActor {
             return self.answer(&reply, &Err(error));
         }
         if request == Request::HealthCheck {
+            for adapter in self.adapters.values() {
+                // An adapter that is busy is looked at later all the same.
+                let _ = adapter.check_drift.try_send(CheckDrift);
+            }
             let health = Answer::Health(Box::new(self.health()));
             return self.answer(&reply, &Ok(health));
         }

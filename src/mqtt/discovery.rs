@@ -262,7 +262,7 @@ fn add_adapter_states(components: &mut Components, state: &str) {
         "stat_t": state,
         // A commit that is under way is no problem; `last_error` says when one has failed.
         "val_tpl": "{{ 'ON' if value_json.sync in ['held', 'failed'] \
-            or value_json.orphaned > 0 or value_json.suspect > 0 \
+            or value_json.orphaned > 0 or value_json.suspect > 0 or value_json.drift.state == 'drifted' \
             or (value_json.persisted_generation < value_json.generation and value_json.last_error) \
             else 'OFF' }}",
         "json_attr_t": state,
@@ -271,6 +271,7 @@ fn add_adapter_states(components: &mut Components, state: &str) {
              'message': (value_json.gate.message or '')[:{TEXT_CHARS}], \
              'advice': (value_json.gate.advice or '')[:{TEXT_CHARS}], \
              'orphaned': value_json.orphaned, 'suspect': value_json.suspect, \
+             'drift': value_json.drift.state, \
              'durable': value_json.persisted_generation >= value_json.generation, \
              'last_error': (value_json.last_error or '')[:{TEXT_CHARS}]}} | to_json }}}}"
         ),

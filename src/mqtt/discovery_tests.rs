@@ -321,6 +321,7 @@ fn every_event_that_is_published_was_announced() {
         EventKind::BondRecovered(described(secure_bond(PEER, 1))),
         EventKind::IdentityCaptured { fingerprint, privacy: None, manager: String::new() },
         EventKind::IdentityRestored { fingerprint, privacy: None },
+        EventKind::DriftFound { drift: crate::adapter::messages::Drift::default(), reloaded: false },
         EventKind::AdapterLoaded { ltk_count: 0, irk_count: 0, link_key_count: 0 },
         EventKind::AdapterHeld { reason: String::new(), advice: String::new() },
     ];
@@ -338,6 +339,7 @@ fn every_event_that_is_published_was_announced() {
             | EventKind::BondsOrphaned { .. }
             | EventKind::IdentityCaptured { .. }
             | EventKind::IdentityRestored { .. }
+            | EventKind::DriftFound { .. }
             | EventKind::AdapterLoaded { .. }
             | EventKind::AdapterHeld { .. } => {}
         }

@@ -2,10 +2,12 @@
 //!
 //! Domain messages carry bonds with their keys; what is built here has no place for them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::adapter::gate::{HoldReason, Verdict};
 use crate::adapter::messages::{
-    AdapterEvent, AdapterStateChanged, BondDescription, BondsDescription, CommandError, EventKind,
-    IdentityState, KernelSide, NotRestored, RestoreReport,
+    AdapterEvent, AdapterStateChanged, BondDescription, BondsDescription, CommandError, Drift, DriftState,
+    EventKind, IdentityState, KernelSide, NotRestored, RestoreReport,
 };
 use crate::api::answers::{
     CheckpointDto, KernelDto, KernelListDto, PlanDto, PlanPeers, ReportDto, RestoreDto, ResultDto, UndoneDto,
@@ -13,10 +15,11 @@ use crate::api::answers::{
 };
 use crate::api::bridge::{AuditDto, StoreDto};
 use crate::api::dto::{
-    AdapterEventDto, AdapterStateDto, BondDto, BondFacts, BondListDto, EventDataDto, GateDto, IdentityDto,
-    LocalIdentityDto, PeersDto, RestoredDto, bond_address_type, first_peers, moment,
+    AdapterEventDto, AdapterStateDto, BondDto, BondFacts, BondListDto, DriftDto, EventDataDto, GateDto,
+    IdentityDto, ListDriftDto, LocalIdentityDto, PeersDto, RestoredDto, bond_address_type, first_peers,
+    moment,
 };
-use crate::api::limits::REPORT_LINES_MAX;
+use crate::api::limits::{EVENT_PEERS_MAX, REPORT_LINES_MAX};
 use crate::api::rfc3339::rfc3339;
 use crate::api::{ApiError, Code};
 use crate::audit::messages::AuditStateChanged;
@@ -50,7 +53,32 @@ pub(super) fn adapter_state(state: &AdapterStateChanged) -> AdapterStateDto {
         last_loaded: moment(state.last_loaded),
         last_error: state.last_error.clone(),
         local_identity: local_identity(state.local_identity.as_ref()),
+        drift: drift(&state.drift),
     }
+}
+
+fn drift(state: &DriftState) -> DriftDto {
+    let (reason, drift) = match state {
+        DriftState::InAgreement => (None, None),
+        DriftState::Drifted(drift) => (None, Some(drift)),
+        DriftState::Unknown(why) => (Some(why.code()), None),
+    };
+    let peers = drift.map_or_else(BTreeSet::new, Drift::peers);
+    DriftDto {
+        state: state.as_str(),
+        reason,
+        lists: drift.map(drift_lists),
+        peer_count: peers.len(),
+        peers: first_peers(peers, EVENT_PEERS_MAX),
+    }
+}
+
+fn drift_lists(drift: &Drift) -> BTreeMap<&'static str, ListDriftDto> {
+    let lists = drift.by_word().map(|(word, list)| {
+        let (missing, unseen, different) = (list.missing.len(), list.unseen.len(), list.different.len());
+        (word, ListDriftDto { missing, unseen, different })
+    });
+    lists.collect()
 }
 
 fn local_identity(identity: Option<&IdentityState>) -> LocalIdentityDto {
@@ -111,6 +139,7 @@ pub(super) fn adapter_event(event: &AdapterEvent, seq: u64) -> AdapterEventDto {
         | EventKind::BondsOrphaned { .. }
         | EventKind::IdentityCaptured { .. }
         | EventKind::IdentityRestored { .. }
+        | EventKind::DriftFound { .. }
         | EventKind::AdapterLoaded { .. }
         | EventKind::AdapterHeld { .. } => (None, None),
     };
@@ -148,6 +177,15 @@ fn event_data(kind: &EventKind) -> EventDataDto {
         },
         EventKind::AdapterHeld { reason, advice } => {
             EventDataDto::Held { reason: reason.clone(), advice: advice.clone() }
+        }
+        EventKind::DriftFound { drift, reloaded } => {
+            let peers = drift.peers();
+            EventDataDto::Drift {
+                lists: drift_lists(drift),
+                peer_count: peers.len(),
+                peers: first_peers(peers, EVENT_PEERS_MAX),
+                reloaded: *reloaded,
+            }
         }
         EventKind::IdentityCaptured { fingerprint, privacy, manager } => {
             identity_data(*fingerprint, *privacy, Some(manager))

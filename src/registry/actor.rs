@@ -15,7 +15,7 @@ use super::appearance::AppearanceSource;
 use super::lately::Lately;
 use super::machine::{Output, RegistryMachine};
 use crate::adapter::messages::{
-    AdapterForgotten, AdapterHandle, AdapterKnown, Attach, Detach, DrainAdapter, ManagersChanged,
+    AdapterForgotten, AdapterHandle, AdapterKnown, Attach, CheckDrift, Detach, DrainAdapter, ManagersChanged,
     Neighbourhood, Observed, PairedPeers, PairedPeersSeen, StopAdapter,
 };
 use crate::bond::{AdapterAddress, AdapterRecord, BondTable};
@@ -220,6 +220,11 @@ impl RegistryActor {
                 Output::ReadIndexList => self.send(INDEX_NONE, &Command::ReadIndexList),
                 Output::ReadInformation { index } => self.send(index, &Command::ReadInfo),
                 Output::Attach { adapter, attach } => self.attach(adapter, attach, ctx),
+                Output::CheckDrift => {
+                    for known in self.adapters.values().filter(|known| known.index.is_some()) {
+                        known.courier.tell(ToAdapter::CheckDrift(CheckDrift));
+                    }
+                }
                 Output::Detach { adapter } => {
                     if let Some(known) = self.adapters.get_mut(&adapter) {
                         known.index = None;

@@ -19,6 +19,11 @@ pub const RELIST_INTERVAL: Duration = Duration::from_secs(60);
 /// How soon a list that did not come is asked for again.
 pub const RELIST_AFTER_FAILURE: Duration = Duration::from_secs(15);
 
+/// The kernel's tables are looked at with every so manieth list, which is every ten minutes: on the timer that
+/// there is anyway, and seldom enough for three small files not to be noticed. Nothing but a fault makes a
+/// difference there, and every load is looked at by itself.
+const LISTS_PER_DRIFT_CHECK: u32 = 20;
+
 /// Something for the shell to do.
 #[derive(Debug, Clone)]
 pub enum Output {
@@ -36,6 +41,8 @@ pub enum Output {
     Detach {
         adapter: AdapterAddress,
     },
+    /// Let every adapter look at the kernel's tables.
+    CheckDrift,
     /// A controller that nothing can be stored for yet; said once an appearance.
     Waiting {
         index: u16,
@@ -58,6 +65,7 @@ struct Controller {
 pub struct RegistryMachine {
     controllers: BTreeMap<u16, Controller>,
     next_list: Option<Instant>,
+    list_count: u32,
     listed_once: bool,
     outputs: VecDeque<Output>,
 }
@@ -91,6 +99,10 @@ impl RegistryMachine {
     fn list(&mut self, now: Instant) {
         self.next_list = Some(now + RELIST_INTERVAL);
         self.outputs.push_back(Output::ReadIndexList);
+        self.list_count = self.list_count.wrapping_add(1);
+        if self.list_count.is_multiple_of(LISTS_PER_DRIFT_CHECK) {
+            self.outputs.push_back(Output::CheckDrift);
+        }
     }
 
     /// The list did not come, or cannot be believed.
@@ -271,10 +283,27 @@ mod tests {
                         format!("attach {adapter} at {} seen={}", attach.index, attach.seen_appearing)
                     }
                     Output::Detach { adapter } => format!("detach {adapter}"),
+                    Output::CheckDrift => "check drift".to_owned(),
                     Output::Waiting { index, .. } => format!("waiting {index}"),
                 })
                 .collect()
         }
+    }
+
+    #[test]
+    fn the_kernels_tables_are_looked_at_every_ten_minutes_on_the_timer_that_there_is() {
+        let mut machine = RegistryMachine::new();
+        let mut now = Instant::now();
+        machine.start(now);
+        let mut checks = 0;
+        for _ in 0..60 {
+            now += RELIST_INTERVAL;
+            assert_eq!(machine.next_deadline(), Some(now));
+            machine.tick(now);
+            let outputs = std::iter::from_fn(|| machine.take_output());
+            checks += outputs.filter(|output| matches!(output, Output::CheckDrift)).count();
+        }
+        assert_eq!(checks, 3);
     }
 
     #[test]

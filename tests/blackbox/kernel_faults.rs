@@ -3,7 +3,9 @@
 
 use serde_json::json;
 
+use super::drift;
 use super::scene::{HUB, Scene};
+use super::sim::records::Ltk;
 use super::sim::wire::op;
 use super::sim::{Fault, Hardware, Options, SimKernel, Trouble};
 use super::simulated_scene;
@@ -43,6 +45,24 @@ fn a_list_that_the_kernel_refuses_as_a_whole_is_loaded_in_parts_and_then_togethe
     kernel(&scene).fault(Fault::once(op::LOAD_LTKS, Trouble::Status(INVALID_PARAMETERS)));
     scene.plug_hub();
     assert_eq!(scene.kernel_ltk_peers("hub").len(), 2);
+}
+
+#[test]
+fn what_an_unseen_load_has_put_in_place_of_ours_is_found_and_both_stand_again() {
+    let mut scene = simulated_scene();
+    kernel(&scene).show_tables();
+    scene.start();
+    scene.plug_hub();
+    scene.world.add_peer(&LOCK);
+    assert!(scene.world.pair("hub", LOCK.name, PairOptions::default()));
+    scene.wait_bonds(HUB, &[LOCK.address]);
+    let octets: Vec<u8> = (0..drift::OTHER_RECORD.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&drift::OTHER_RECORD[at..at + 2], 16).unwrap())
+        .collect();
+    let other = Ltk::read(&octets).expect("a record");
+    kernel(&scene).replace_ltks_unseen(scene.world.index("hub"), vec![other]);
+    drift::both_are_brought_together(&mut scene);
 }
 
 #[test]

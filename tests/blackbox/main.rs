@@ -13,6 +13,7 @@ mod coexistence;
 mod contract;
 mod copies;
 mod discovery;
+mod drift;
 mod habluetooth;
 mod health;
 mod identity;

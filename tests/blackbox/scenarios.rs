@@ -15,6 +15,7 @@ pub use super::coexistence::{
     started_late_beside_bluetoothd_it_holds_and_following_the_advice_ends_that,
     what_bluetoothd_removes_stays_removed_and_what_we_forget_costs_it_nothing,
 };
+pub use super::drift::a_key_that_the_kernel_does_not_take_is_missed_and_its_bond_is_not_called_loaded;
 pub use super::habluetooth::habluetooth_reads_our_list_and_its_own_output_is_read_back_equal;
 pub use super::health::{
     a_peer_that_is_merely_away_stays_ok,
@@ -74,6 +75,7 @@ macro_rules! shared_scenarios {
             the_audit_log_tells_what_happened_to_whom_and_on_whose_word
             a_peer_that_knows_the_adapter_by_private_addresses_knows_it_again_after_a_replug
             a_powered_adapter_is_left_as_it_is_until_it_is_off_and_a_reload_is_asked_for
+            a_key_that_the_kernel_does_not_take_is_missed_and_its_bond_is_not_called_loaded
             an_export_in_our_format_brings_a_forgotten_bond_back
             an_export_for_habluetooth_brings_a_forgotten_bond_back
             forgetting_on_an_unpowered_adapter_takes_the_key_out_of_the_kernel

@@ -122,6 +122,11 @@ pub trait World {
     /// Another program unpairs the peer.
     fn unpair(&mut self, adapter: &str, peer: &str);
 
+    /// The service may read the kernel's tables from now on, as root on a plain host.
+    fn show_tables(&mut self);
+    /// Another program tells the kernel to load none of these LTKs (hex, mgmt order) from now on, and any other.
+    fn block_ltks(&mut self, adapter: &str, values: &[&str]);
+
     /// What the kernel holds now.
     fn tables(&mut self, adapter: &str) -> KernelTables;
     /// The octets (hex, mgmt order) of every key this world has made so far, for canary

@@ -184,6 +184,13 @@ impl World for KernelWorld {
         self.request("unpair", json!({"adapter": adapter, "peer": peer}));
     }
 
+    /// The guest has debugfs.
+    fn show_tables(&mut self) {}
+
+    fn block_ltks(&mut self, adapter: &str, values: &[&str]) {
+        self.request("block_ltks", json!({"adapter": adapter, "values": values}));
+    }
+
     fn tables(&mut self, adapter: &str) -> KernelTables {
         let answer = self.request("tables", json!({"adapter": adapter}));
         let keys = |table: &str| {

@@ -188,6 +188,16 @@ impl World for SimWorld {
         program.succeed(op::UNPAIR_DEVICE, index, &parameters);
     }
 
+    fn show_tables(&mut self) {
+        self.kernel.show_tables();
+    }
+
+    fn block_ltks(&mut self, adapter: &str, values: &[&str]) {
+        let records: Vec<Vec<u8>> = values.iter().map(|value| [&[1][..], &unhex(value)].concat()).collect();
+        let mut program = self.kernel.open_control(TOOL);
+        program.succeed(op::SET_BLOCKED_KEYS, self.index(adapter), &list(&records));
+    }
+
     fn tables(&mut self, adapter: &str) -> KernelTables {
         let tables = self.kernel.tables(self.index(adapter));
         let ltks = tables.ltks.iter().map(|k| (k.address.text(), k.address.is_random(), hex(&k.value)));

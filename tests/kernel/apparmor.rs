@@ -119,8 +119,15 @@ fn work_a_life(profile: &str) -> Vec<Access> {
         "--",
     ];
     let confined = confined.map(str::to_owned);
-    scene.setup.wrapper =
-        [confined.to_vec(), vec![INIT.to_owned(), "-s".to_owned(), "--".to_owned()]].concat();
+    // A container has a sysfs of its own, without the kernel's tables in it.
+    let without_debugfs =
+        ["unshare", "--mount", "sh", "-c", "umount -l /sys/kernel/debug && exec \"$@\"", "sh"];
+    scene.setup.wrapper = [
+        without_debugfs.map(str::to_owned).to_vec(),
+        confined.to_vec(),
+        vec![INIT.to_owned(), "-s".to_owned(), "--".to_owned()],
+    ]
+    .concat();
 
     // Where it cannot work it has to find out why.
     let mut elsewhere = scene.setup.clone();

@@ -9,6 +9,8 @@ mod bluez_folder;
 mod broker;
 #[path = "../blackbox/coexistence.rs"]
 mod coexistence;
+#[path = "../blackbox/drift.rs"]
+mod drift;
 #[path = "../blackbox/habluetooth.rs"]
 mod habluetooth;
 #[path = "../blackbox/health.rs"]
@@ -105,6 +107,20 @@ fn without_net_raw_the_service_captures_and_holds_and_says_what_it_cannot_see() 
     scene.world.add_peer(&lock);
     assert!(scene.world.pair("hub", "lock", world::PairOptions::default()));
     scene.wait_bonds(scene::HUB, &[lock.address]);
+}
+
+#[test]
+fn what_an_unseen_load_has_put_in_place_of_ours_is_found_and_both_stand_again() {
+    let mut scene = scene();
+    scene.setup.wrapper =
+        vec!["setpriv".into(), "--bounding-set=-net_raw".into(), "--inh-caps=-net_raw".into()];
+    scene.setup.set("ADAPTERS__DEFAULT_MODE", "own");
+    scene.start();
+    scene.plug_hub();
+    scene.world.add_peer(&scenarios::LOCK);
+    scenarios::bond(&mut scene, &scenarios::LOCK);
+    scene.world.foreign_load_ltks("hub", &[drift::OTHER_RECORD.to_owned()]);
+    drift::both_are_brought_together(&mut scene);
 }
 
 /// Times that any thread of the service went to sleep: each is one wake-up.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::controller::{Controller, Hardware};
+use super::debugfs::Debugfs;
 use super::faults::{Faults, Options};
 use super::monitor;
 use super::peer::{Peer, Random};
@@ -76,6 +77,8 @@ pub(super) struct Kernel {
     pub last_pairing: BTreeMap<(u16, String), Outcome>,
     /// Replies go nowhere for the moment.
     pub mute: bool,
+    /// Where root may read the tables.
+    pub debugfs: Option<Debugfs>,
     appearances: u64,
 }
 
@@ -122,7 +125,14 @@ impl Kernel {
             pairings: Vec::new(),
             last_pairing: BTreeMap::new(),
             mute: false,
+            debugfs: None,
             appearances: 0,
+        }
+    }
+
+    pub fn show_in_debugfs(&mut self) {
+        if let Some(debugfs) = &mut self.debugfs {
+            debugfs.write(&self.dir.join("debugfs"), &self.controllers);
         }
     }
 

@@ -21,6 +21,7 @@
 pub mod client;
 mod commands;
 mod controller;
+mod debugfs;
 mod faults;
 mod host;
 mod kernel;
@@ -80,7 +81,10 @@ impl Shared {
 
     /// Changes the kernel and wakes those who wait for a change.
     fn edit<T>(&self, edit: impl FnOnce(&mut Kernel) -> T) -> T {
-        let result = edit(&mut self.lock());
+        let mut kernel = self.lock();
+        let result = edit(&mut kernel);
+        kernel.show_in_debugfs();
+        drop(kernel);
         self.changed.notify_all();
         result
     }
@@ -206,6 +210,19 @@ impl SimKernel {
     pub fn tables(&self, index: u16) -> Tables {
         let kernel = self.shared.lock();
         kernel.controller(index).unwrap_or_else(|| panic!("there is no controller {index}")).tables()
+    }
+
+    /// From now on the tables stand below `dir/debugfs`, as root sees them.
+    pub fn show_tables(&self) {
+        self.shared.edit(|kernel| kernel.debugfs = Some(debugfs::Debugfs::default()));
+    }
+
+    /// The list of LTKs is replaced, and nobody is told.
+    pub fn replace_ltks_unseen(&self, index: u16, ltks: Vec<records::Ltk>) {
+        self.shared.edit(|kernel| {
+            let controller = kernel.controller_mut(index);
+            controller.unwrap_or_else(|| panic!("there is no controller {index}")).ltks = ltks;
+        });
     }
 
     /// The key of a controller's own identity, if it has one.

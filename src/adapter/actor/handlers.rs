@@ -9,9 +9,9 @@ use super::{AdapterActor, FramesReceived, LinkEnded, SendFailed};
 use crate::adapter::gate::Verdict;
 use crate::adapter::machine::{IdentityOutcome, Reply};
 use crate::adapter::messages::{
-    Adopt, AdoptReport, Attach, BondsDescription, CommandError, DescribeBonds, Detach, DrainAdapter,
-    ExportBonds, ExportedBonds, ForgetBond, ForgetReport, KernelSide, ManagersChanged, Observed,
-    PairedPeersSeen, Reload, Restore, RestoreReport, SetMode, StopAdapter, Undo,
+    Adopt, AdoptReport, Attach, BondsDescription, CheckDrift, CommandError, DescribeBonds, Detach,
+    DrainAdapter, ExportBonds, ExportedBonds, ForgetBond, ForgetReport, KernelSide, ManagersChanged,
+    Observed, PairedPeersSeen, Reload, Restore, RestoreReport, SetMode, StopAdapter, Undo,
 };
 use crate::store::messages::{AdapterRecordChanged, BondsPersisted, PersistFailed, StoreFault};
 
@@ -38,6 +38,7 @@ tell_machine!(BondsPersisted, |machine, message, now| {
     machine.persisted(message.generation, message.at, now)
 });
 tell_machine!(PersistFailed, |machine, message, now| machine.persist_failed(message.fault, now));
+tell_machine!(CheckDrift, |machine, _message, now| machine.check_drift(now));
 tell_machine!(DrainAdapter, |machine, _message, now| machine.drain(now));
 
 /// Requests that the machine answers later.

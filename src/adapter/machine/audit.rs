@@ -21,6 +21,7 @@ impl AdapterMachine {
             EventKind::IdentityRestored { .. } => (Action::IdentityRestored, Vec::new()),
             // Nothing of the bond is other than before.
             EventKind::BondSuspect(_) | EventKind::BondRecovered(_) => return,
+            EventKind::DriftFound { .. } => return,
             EventKind::AdapterLoaded { .. } | EventKind::AdapterHeld { .. } => return,
         };
         let mut entry = Entry::new(now.wall, action, cause);

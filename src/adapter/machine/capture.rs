@@ -115,6 +115,7 @@ impl AdapterMachine {
         if let Some(attachment) = &mut self.attachment {
             attachment.shadow.drop_peer(peer, bredr);
             attachment.theirs.drop_peer(peer, bredr);
+            attachment.drift.disturb();
             attachment.unpaired.insert(peer);
         }
         let Some(bond) = self.table.get(peer) else { return };

@@ -104,6 +104,7 @@ impl AdapterMachine {
         let taken = taken_list(&load.records);
         let Some(attachment) = &mut self.attachment else { return };
         attachment.pace.foreign(kind, process, now.instant);
+        attachment.drift.disturb();
         attachment.theirs.loaded(process, kind, &taken.records, now.instant);
         attachment.managers.insert(process.to_owned());
         attachment.replaced_at.insert(kind, now.instant);
@@ -139,6 +140,7 @@ impl AdapterMachine {
     fn unpairing_shown(&mut self, peer: PeerAddress, bredr: bool) {
         if let Some(attachment) = &mut self.attachment {
             attachment.theirs.drop_listed(peer, bredr);
+            attachment.drift.disturb();
             attachment.unpaired.insert(peer);
             attachment.unchecked.extend(LoadKind::ALL);
         }
@@ -153,6 +155,7 @@ impl AdapterMachine {
         let place = (peer, slot);
         attachment.unpaired.remove(&peer);
         attachment.theirs.made(kind, place, item.clone(), now.instant);
+        attachment.drift.disturb();
         let replaced = attachment.replaced_at.get(&kind);
         let just_replaced = replaced.is_some_and(|at| now.instant < *at + KEY_SETTLES);
         if !(attachment.run.is_some() || just_replaced) {

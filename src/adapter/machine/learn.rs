@@ -26,6 +26,9 @@ const CEILING: Duration = Duration::from_secs(2);
 /// queue, and people do not read it.
 const EACH_MAX: usize = 20;
 
+/// Stands for the process of keys that were found in the kernel, put there by nobody knows whom.
+pub(super) const KERNEL: &str = "(kernel)";
+
 /// What was learned and is not announced yet.
 #[derive(Default)]
 pub(super) struct Learned {
@@ -114,7 +117,8 @@ impl AdapterMachine {
     fn lesson(&self, process: &str, peer: PeerAddress, items: Vec<LoadItem>, now: Now) -> Lesson {
         let mut metadata = BondMetadata::new(Custody::Foreign, Source::Learned, now.wall);
         metadata.name = self.names.get(&peer).cloned();
-        metadata.note(|details| details.manager = Some(process.to_owned()));
+        let manager = Some(process).filter(|process| *process != KERNEL).map(str::to_owned);
+        metadata.note(|details| details.manager.clone_from(&manager));
         let mut theirs = Bond::new(peer, metadata);
         for item in items {
             match item {
@@ -139,17 +143,18 @@ impl AdapterMachine {
             if noted == Some(fingerprint) {
                 return Lesson::Keep;
             }
-            if self.keys_watched.contains(&peer) {
+            // A load of older keys would have been seen: what is found in the kernel is newer.
+            if self.keys_watched.contains(&peer) && manager.is_some() {
                 return Lesson::Outdated(fingerprint);
             }
             // Should another manager still load what is replaced here, it is known to be older.
             let replaced = self.fingerprint_key.fingerprint(&comparable(present, &theirs));
             bond.metadata.note(|details| details.outdated = Some(replaced));
         }
-        if bond.metadata.custody == Custody::Foreign && theirs.can_encrypt() {
+        if bond.metadata.custody == Custody::Foreign && theirs.can_encrypt() && manager.is_some() {
             bond.metadata.note(|details| {
                 if details.orphaned || details.manager.is_none() {
-                    details.manager = Some(process.to_owned());
+                    details.manager = manager;
                 }
                 details.orphaned = false;
             });

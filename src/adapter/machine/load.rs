@@ -249,6 +249,7 @@ impl AdapterMachine {
     pub fn list_outcome(&mut self, outcome: ListOutcome, now: Now) {
         let can_see = self.neighbours.is_some();
         let Some(attachment) = &mut self.attachment else { return };
+        attachment.drift.disturb();
         let Some(run) = &mut attachment.run else { return };
         if let Some((kind, records)) = run.current_records() {
             match &outcome {
@@ -308,6 +309,9 @@ impl AdapterMachine {
         attachment.refused.extend(run.refused.iter().copied());
         attachment.last_error = missing_words(&run);
         let reason = attachment.last_error.clone();
+        if !run.is_answer() {
+            attachment.drift.want();
+        }
         if let Some(appearance) = attachment.appearance.clone() {
             let load = LoadRecord { appearance, generation: run.generation, at: now.wall };
             self.record_load(load, run.is_answer());

@@ -143,6 +143,8 @@ impl Life {
         while let Some(output) = self.machine.take_output() {
             match output {
                 Output::SendList(list) => self.load(list.kind()),
+                // This kernel does not show them.
+                Output::ReadTables => {}
                 Output::SetPrivacy(_) => unreachable!("no identity is stored"),
                 Output::SendUnpair { peer, .. } => {
                     if let Some(kernel) = &mut self.kernel {

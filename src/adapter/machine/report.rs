@@ -94,7 +94,10 @@ impl AdapterMachine {
             fingerprint: self.fingerprint_key.fingerprint(&entry.bond),
             bond: Arc::clone(&entry.bond),
             loaded: self.attachment.as_ref().map_or(Some(false), |attachment| {
-                attachment.shadow.holds_bond(&entry.bond, attachment.dual_mode)
+                attachment
+                    .shadow
+                    .holds_bond(&entry.bond, attachment.dual_mode)
+                    .map(|holds| holds && !self.is_missing(peer))
             }),
             durable: entry.generation <= self.persisted_generation,
             health: self.health_of(&entry.bond),
@@ -186,6 +189,7 @@ impl AdapterMachine {
             last_loaded: self.record.last_load.as_ref().map(|load| load.at),
             last_error: self.last_error(),
             local_identity: self.identity_state(),
+            drift: self.drift_state(),
             skipped: self.skipped.iter().map(|(reason, count)| (*reason, *count)).collect(),
         }
     }

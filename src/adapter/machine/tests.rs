@@ -40,6 +40,8 @@ pub(super) struct Rig {
     /// The table that was set aside last.
     copy: Option<Arc<BondTable>>,
     copies_asked: Vec<String>,
+    /// How often the kernel's tables were to be read.
+    pub readings: u32,
     pub(super) audited: Vec<crate::audit::messages::Line>,
 }
 
@@ -76,6 +78,7 @@ impl Rig {
             listed: None,
             copy: None,
             copies_asked: Vec::new(),
+            readings: 0,
             audited: Vec::new(),
         };
         rig.manager(&[]);
@@ -91,6 +94,7 @@ impl Rig {
                     assert_eq!(peers.len(), list.len());
                     self.sent.push((format!("{:?}", list.kind()), peers));
                 }
+                Output::ReadTables => self.readings += 1,
                 Output::SetPrivacy(setting) => {
                     self.sent.push((format!("SetPrivacy {}", setting.privacy.as_str()), Vec::new()));
                 }

@@ -7,10 +7,10 @@ use actix::{Actor, Addr, Context, Handler, MessageResult, ResponseFuture};
 
 use crate::adapter::gate::{HoldReason, Verdict};
 use crate::adapter::messages::{
-    AdapterHandle, AdapterStateChanged, Adopt, AdoptReport, BondDescription, BondsDescription, CommandError,
-    DescribeBonds, ExportBonds, ExportedBonds, ForgetAdapter, ForgetAdapterReport, ForgetBond, ForgetReport,
-    IdentityState, KernelSide, KernelSideState, ListSide, Neighbours, NotRestored, Reload, Restore,
-    RestoreReport, SetMode, Sync, Undo,
+    AdapterHandle, AdapterStateChanged, Adopt, AdoptReport, BondDescription, BondsDescription, CheckDrift,
+    CommandError, DescribeBonds, DriftState, ExportBonds, ExportedBonds, ForgetAdapter, ForgetAdapterReport,
+    ForgetBond, ForgetReport, IdentityState, KernelSide, KernelSideState, ListSide, Neighbours, NotRestored,
+    Reload, Restore, RestoreReport, SetMode, Sync, Undo,
 };
 use crate::api::answers::{ReportDto, ReportLineDto};
 use crate::api::bridge::FormatDto;
@@ -119,6 +119,7 @@ pub(in crate::mqtt) fn state(adapter: AdapterAddress, index: Option<u16>) -> Ada
             restored_at: Some(UnixMillis(1_795_249_800_125)),
             not_restored: Some(NotRestored::PoweredOn),
         }),
+        drift: DriftState::InAgreement,
         skipped: vec![("debug_key", 2)],
     }
 }
@@ -188,6 +189,7 @@ pub(in crate::mqtt) fn handle(address: AdapterAddress, adapter: &Addr<FakeAdapte
         reload: adapter.clone().recipient(),
         adopt: adapter.clone().recipient(),
         set_mode: adapter.clone().recipient(),
+        check_drift: adapter.clone().recipient(),
     }
 }
 
@@ -345,6 +347,12 @@ impl Handler<SetMode> for FakeAdapter {
         self.note(format!("mode {}", order.mode.as_str()));
         self.reply(Verdict::Hold(HoldReason::ModeObserve), || Err(CommandError::Busy))
     }
+}
+
+impl Handler<CheckDrift> for FakeAdapter {
+    type Result = ();
+
+    fn handle(&mut self, _: CheckDrift, _: &mut Self::Context) {}
 }
 
 impl Handler<ForgetAdapter> for FakeAdapter {

@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{AdapterEntry, AttachFailed, RegistryActor};
 use crate::adapter::messages::{
-    Attach, Detach, DrainAdapter, ManagersChanged, Observed, PairedPeersSeen, StopAdapter,
+    Attach, CheckDrift, Detach, DrainAdapter, ManagersChanged, Observed, PairedPeersSeen, StopAdapter,
 };
 use crate::store::messages::{BondsPersisted, PersistFailed};
 
@@ -20,6 +20,7 @@ pub(super) enum ToAdapter {
     Neighbours(ManagersChanged),
     Paired(PairedPeersSeen),
     Observed(Box<Observed>),
+    CheckDrift(CheckDrift),
     Persisted(BondsPersisted),
     PersistFailed(Box<PersistFailed>),
     Stop(StopAdapter),
@@ -64,6 +65,7 @@ async fn carry(entry: AdapterEntry, registry: Addr<RegistryActor>, mut waiting: 
             ToAdapter::Neighbours(neighbours) => entry.neighbours.send(neighbours).await,
             ToAdapter::Paired(paired) => entry.paired.send(paired).await,
             ToAdapter::Observed(observed) => entry.observed.send(*observed).await,
+            ToAdapter::CheckDrift(check) => entry.handle.check_drift.send(check).await,
             ToAdapter::Persisted(persisted) => entry.persisted.send(persisted).await,
             ToAdapter::PersistFailed(failed) => entry.persist_failed.send(*failed).await,
             ToAdapter::Stop(stop) => entry.stop.send(stop).await,

@@ -25,6 +25,7 @@ NO_INPUT_NO_OUTPUT = 3
 UNPAIR_AND_DISCONNECT = 1
 DEBUG_KEYS_ON = 2                               # use them, and keep what comes of it
 LTK_RECORD = 36
+BLOCKED_LTK = 1
 
 
 @dataclass
@@ -329,6 +330,11 @@ class World:
         keys = {key["value"] for event in self.events.since() if (key := event.key())}
         return {"keys": sorted((keys | self.irks) - {"00" * 16})}
 
+    def block_ltks(self, adapter, values):
+        """The kernel is to load none of these LTKs, and any other: {}."""
+        records = [bytes([BLOCKED_LTK]) + bytes.fromhex(value) for value in values]
+        self.client.ok(mgmt.SET_BLOCKED_KEYS, mgmt.record_list(records), self._adapter(adapter).index)
+
     def foreign_load_ltks(self, adapter, records):
         """Another manager loads exactly these: {}."""
         octets = [bytes.fromhex(record) for record in records]
@@ -428,6 +434,6 @@ OPERATIONS = (
     "plug", "unplug", "index", "set_powered", "power_off", "set_privacy", "local_irk", "flood", "add_peer", "remove_peer",
     "reset_peer",
     "pair", "connect", "await_security", "disconnect_reason", "unpair", "tables", "wait_table", "key_octets",
-    "foreign_load_ltks", "loads", "ltk_load_count", "monitor_mark", "monitor_labels",
+    "foreign_load_ltks", "block_ltks", "loads", "ltk_load_count", "monitor_mark", "monitor_labels",
     "start_bluetoothd", "wait_bluetoothd", "stop_bluetoothd", "teach_bluetoothd", "wipe_bluetoothd",
     "remove_in_bluetoothd", "property_in_bluetoothd", "pair_in_bluetoothd")
