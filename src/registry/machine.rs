@@ -12,9 +12,9 @@ use crate::adapter::messages::{Attach, ControllerInfo};
 use crate::bond::{AdapterAddress, Appearance};
 use crate::mgmt::{ControllerInformation, Event, Settings};
 
-/// How often everything is listed again. Short enough that a lost event costs a user little, long enough to cost nothing: it
-/// wakes the process, and with the period of the health report it mostly does so together with that.
-pub const RELIST_INTERVAL: Duration = Duration::from_secs(60);
+/// How often everything is listed again. Each time wakes the idle process; an event is only lost when hundreds of
+/// controllers came and went unread, as the socket's filter lets nothing else into its queue.
+pub const RELIST_INTERVAL: Duration = Duration::from_secs(120);
 
 /// How soon a list that did not come is asked for again.
 pub const RELIST_AFTER_FAILURE: Duration = Duration::from_secs(15);
