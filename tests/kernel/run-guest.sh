@@ -10,7 +10,7 @@
 # needs are at the same paths, and nothing it does is seen here. COMMAND runs in the current
 # directory. The one way out is OUT, shared read-write at /vmout in the guest; what is left there:
 #   console.log  dmesg.txt  status  qemu.pid
-# DISK, a raw image, is the guest's /dev/vda. Its cache is written back: what the guest has not flushed is not on it.
+# DISK, a raw image or an NBD address, is the guest's /dev/vda. Its cache is written back: a flush is a flush.
 # OUT/env, if there is one, is sourced in the guest. There is no network but loopback.
 # GUEST_CMDLINE adds to the kernel's command line. BONDKEEPER_GUEST=1 is set in the guest.
 set -euo pipefail

@@ -22,6 +22,10 @@ mod identity;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/observer.rs"]
 mod observer;
+mod plug_in;
+#[allow(dead_code, reason = "shared with the benches, which use more of it")]
+#[path = "../../benches/figures/report.rs"]
+mod report;
 #[path = "../blackbox/scenarios.rs"]
 mod scenarios;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
@@ -52,6 +56,22 @@ use world_kernel::KernelWorld;
 fn scene() -> Scene {
     assert!(std::env::var_os("BONDKEEPER_GUEST").is_some(), "run this in the guest: tests/run.sh does");
     Scene::new(|_| Box::new(KernelWorld::new()) as Box<dyn World>)
+}
+
+/// A service that is measured is the one that `benches/guest.sh` has built; in a test it is the test's own.
+fn measured_scene() -> Scene<KernelWorld> {
+    let mut scene = Scene::new(|_| Box::new(KernelWorld::new()));
+    if let Some(program) = std::env::var_os("BONDKEEPER_BENCH_BINARY") {
+        scene.setup.program = program.into();
+        scene.setup.set("LOG_LEVEL", "info");
+    }
+    scene
+}
+
+/// Prints figures, and leaves them where `benches/guest.sh` finds them.
+fn publish(figures: &[report::Figure]) {
+    print!("{}", report::table(figures));
+    report::write(std::path::Path::new("/vmout/figures.json"), figures);
 }
 
 macro_rules! on_the_kernel {
@@ -140,7 +160,7 @@ fn wake_ups(scene: &mut Scene<KernelWorld>) -> u64 {
 fn advertisements_wake_nobody() {
     const A_SECOND: u64 = 500;
     const SECONDS: u64 = 20;
-    let mut scene = Scene::new(|_| Box::new(KernelWorld::new()));
+    let mut scene = measured_scene();
     scene.start();
     scene.plug_hub();
     let received = |scene: &Scene<KernelWorld>| {
@@ -148,9 +168,6 @@ fn advertisements_wake_nobody() {
         health["received_frames"].as_u64().expect("a counter")
     };
     scene.world.request("set_powered", serde_json::json!({ "adapter": "hub", "on": true }));
-    let asleep = wake_ups(&mut scene);
-    std::thread::sleep(std::time::Duration::from_secs(SECONDS));
-    let idle = wake_ups(&mut scene) - asleep;
     let before = received(&scene);
     assert!(before > 0, "nothing was counted");
     let asleep = wake_ups(&mut scene);
@@ -159,6 +176,9 @@ fn advertisements_wake_nobody() {
     let seen = scene.world.request("flood", flood)["seen"].as_u64().unwrap();
     let (woken, lasted) = (wake_ups(&mut scene) - asleep, flooded.elapsed().as_secs());
     assert!(seen >= A_SECOND * SECONDS, "the kernel has shown {seen} advertisements");
+    let asleep = wake_ups(&mut scene);
+    std::thread::sleep(std::time::Duration::from_secs(SECONDS));
+    let idle = wake_ups(&mut scene) - asleep;
     // A bond that is made afterwards shows that whatever was to be read was read.
     let lock = world::PeerSpec::public("lock", "C0:FF:EE:00:00:99");
     scene.world.add_peer(&lock);
@@ -167,7 +187,10 @@ fn advertisements_wake_nobody() {
     let through = received(&scene) - before;
     assert!(through < 100, "{through} frames came through beside {seen} advertisements");
     println!("{through} frames came through beside {seen} advertisements");
-    println!("woken {idle} times in {SECONDS} s without them, {woken} times in {lasted} s with them");
+    let a_minute = |count: u64, seconds: u64| 60.0 * count as f64 / seconds as f64;
+    let name = format!("wake-ups a minute under {A_SECOND} advertisements a second, in the guest");
+    let figure = report::Figure::new(6, name, a_minute(woken, lasted), "wake-ups");
+    publish(&[figure.beside("the same without them", a_minute(idle, SECONDS))]);
 }
 
 /// A real full filesystem: nothing is announced, the alarm is raised, and all is made good by itself once there is
