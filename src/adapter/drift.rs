@@ -52,6 +52,11 @@ impl ListDrift {
         self.missing.is_empty() && self.unseen.is_empty() && self.different.is_empty()
     }
 
+    /// What it takes in memory, about.
+    pub fn octets_held(&self) -> usize {
+        size_of::<Self>() + self.places().count() * size_of::<Place>()
+    }
+
     fn places(&self) -> impl Iterator<Item = &Place> {
         self.missing.iter().chain(&self.unseen).chain(&self.different)
     }

@@ -97,7 +97,7 @@ impl AdapterMachine {
                 attachment
                     .shadow
                     .holds_bond(&entry.bond, attachment.dual_mode)
-                    .map(|holds| holds && !self.is_missing(peer))
+                    .map(|holds| holds && !self.is_missing(entry.bond.peer))
             }),
             durable: entry.generation <= self.persisted_generation,
             health: self.health_of(&entry.bond),
