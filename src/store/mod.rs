@@ -2,7 +2,7 @@
 //!
 //! Two copies, independent of each other: the database (sled) and one snapshot file an adapter.
 //! A table counts as persisted when the database has synced it; the snapshot follows within a
-//! second. At start both are read and compared. Must never take something unreadable for something
+//! second. At start the two are compared. Must never take something unreadable for something
 //! empty, never delete the only copy of anything, and never announce what is not on disk.
 //!
 //! ```text
