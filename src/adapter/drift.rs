@@ -52,11 +52,6 @@ impl ListDrift {
         self.missing.is_empty() && self.unseen.is_empty() && self.different.is_empty()
     }
 
-    /// What it takes in memory, about.
-    pub fn octets_held(&self) -> usize {
-        size_of::<Self>() + self.places().count() * size_of::<Place>()
-    }
-
     fn places(&self) -> impl Iterator<Item = &Place> {
         self.missing.iter().chain(&self.unseen).chain(&self.different)
     }
@@ -77,6 +72,12 @@ pub struct Drift {
 }
 
 impl Drift {
+    /// What it takes in memory beside itself, about.
+    pub fn octets_held(&self) -> usize {
+        let held = |list: &ListDrift| size_of::<ListDrift>() + list.places().count() * size_of::<Place>();
+        self.lists.values().map(held).sum()
+    }
+
     /// Compares. What is doubtful is no difference, nor is what may be in a list that is not known as a whole.
     pub fn between(shadow: &Shadow, tables: &KernelTables) -> Self {
         let mut drift = Self::default();

@@ -9,7 +9,6 @@ use super::board::Presence;
 use super::messages::KernelKnown;
 use super::outbox::Rank;
 use super::render;
-use crate::adapter::drift::ListDrift;
 use crate::adapter::messages::{
     AdapterEvent, AdapterEvents, AdapterForgotten, AdapterKnown, AdapterStateChanged, BondsDescription,
     EventKind,
@@ -121,7 +120,7 @@ fn octets_held(event: &AdapterEvent) -> usize {
         EventKind::BondsLearned { peers: all } | EventKind::BondsOrphaned { peers: all } => peers(all),
         EventKind::AdapterHeld { reason, advice } => reason.len() + advice.len(),
         EventKind::IdentityCaptured { manager, .. } => manager.len(),
-        EventKind::DriftFound { drift, .. } => drift.lists.values().map(ListDrift::octets_held).sum(),
+        EventKind::DriftFound { drift, .. } => drift.octets_held(),
         EventKind::BondRemoved { .. }
         | EventKind::IdentityRestored { .. }
         | EventKind::AdapterLoaded { .. } => 0,

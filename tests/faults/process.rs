@@ -250,9 +250,10 @@ fn a_kernel_that_answers_nothing_is_said_to_and_stops_nobody() {
     }
     scene.ask("health_check", serde_json::json!({}));
     if everything() {
-        // The third listing is the first whose answer is believed to be its own.
+        // The third listing is the first whose answer is believed to be its own, and the one after it the first that
+        // learns who the adapter is.
         scene.world.kernel().clear_faults();
-        std::thread::sleep(LIMIT);
+        std::thread::sleep(2 * LIMIT);
         scene.wait_in_sync(HUB);
     }
     scene.stop_service();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::scene::{HUB, Scene};
 use super::sim::records::Ltk;
@@ -58,6 +58,19 @@ pub fn announced(scene: &Scene<SimWorld>) -> BTreeSet<String> {
 pub fn peers_of(list: &Value) -> BTreeSet<String> {
     let bonds = list["bonds"].as_array().into_iter().flatten();
     bonds.filter_map(|bond| bond["peer"].as_str().map(str::to_owned)).collect()
+}
+
+/// Every bond of the hub, page by page: the retained list is cut after 500.
+pub fn everybody(scene: &Scene<SimWorld>) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    loop {
+        let page = scene.ask("bonds/list", json!({ "adapter": HUB, "offset": all.len(), "limit": 500 }));
+        all.extend(peers_of(&page));
+        if page["total"].as_u64() == Some(all.len() as u64) {
+            return all;
+        }
+        assert!(!page["bonds"].as_array().unwrap().is_empty(), "{page}");
+    }
 }
 
 /// The latest list of the hub's bonds since message number `since`, once it is accepted.
