@@ -35,6 +35,12 @@ fn open_as(folder: &Path, wish: SealWish) -> Opened {
         .unwrap_or_else(|error| panic!("{}", crate::cli::chain(&error)))
 }
 
+/// In memory where there is a file system for that: it is the order of things that is tested, and every step syncs.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
 /// What a service does in its life: two adapters, snapshots and their predecessors, a checkpoint.
 fn fill(engine: &mut Engine, folder: &Path) {
     let both = [adapter(ADAPTER), adapter(OTHER)];
@@ -48,7 +54,7 @@ fn fill(engine: &mut Engine, folder: &Path) {
 
 /// A store as it is after a service has run with this wish.
 fn filled(wish: SealWish) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let mut opened = open_as(folder.path(), wish);
     fill(&mut opened.engine, folder.path());
     opened.engine.close_and_unlock();
@@ -267,7 +273,7 @@ fn a_crash_at_any_step_of_sealing_or_unsealing_leaves_a_store_that_starts_whole(
         let original = filled(before);
         let mut steps = 0;
         loop {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = scratch();
             crate::store::files::copy_folder(original.path(), folder.path(), &|_| true).unwrap();
             let crash = Files::with_probe(Arc::new(CrashAt::new(steps)));
             let outcome = try_open_with(folder.path(), &choice(after), crash);
@@ -290,7 +296,7 @@ fn a_crash_at_any_step_of_sealing_or_unsealing_leaves_a_store_that_starts_whole(
                 Err(error) => panic!("step {steps}: {}", crate::cli::chain(&error)),
             };
             // As a kill leaves it: nothing is closed in good order.
-            let left = tempfile::tempdir().unwrap();
+            let left = scratch();
             crate::store::files::copy_folder(folder.path(), left.path(), &|_| true).unwrap();
             let mut engine = image;
             engine.close_and_unlock();
@@ -361,7 +367,7 @@ fn the_place_of_a_file_that_was_sealed_is_written_over() {
 
 #[test]
 fn what_is_removed_while_sealing_is_written_over_first() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let inner = folder.path().join("old");
     fs::create_dir(&inner).unwrap();
     fs::write(inner.join("db"), b"a key of a lock").unwrap();
@@ -385,7 +391,7 @@ fn a_short_passphrase_is_not_sealed_with() {
 
 #[test]
 fn a_table_is_read_back_with_its_removals() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let mut opened = open_as(folder.path(), SealWish::Sealed);
     let mut table: BondTable = table_of(4);
     let gone = table.bonds().next().unwrap().peer;
