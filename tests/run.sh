@@ -90,6 +90,8 @@ if wants lint; then
   say "formatting and lints"
   cargo fmt --check
   cargo clippy --all-targets --quiet -- -D warnings
+  # Not among "all": they do not run with `cargo test`.
+  cargo clippy --quiet --test kernel --test image --test cut -- -D warnings
   install_missing systemd-analyze=systemd
   check_unit
 fi

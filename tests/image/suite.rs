@@ -8,7 +8,6 @@ mod container;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/observer.rs"]
 mod observer;
-#[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../sim/mod.rs"]
 mod sim;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
