@@ -88,6 +88,8 @@ impl Rig {
         command
             .arg("run")
             .env_clear()
+            // As in the image and the unit.
+            .env("MALLOC_ARENA_MAX", "1")
             .env(set("NODE"), "bench")
             .env(set("MQTT__HOST"), "127.0.0.1")
             .env(set("MQTT__PORT"), self.broker.port.to_string())
