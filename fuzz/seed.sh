@@ -99,4 +99,6 @@ for corpus in corpus/*; do
     # Names of fields, groups and keys; a key's own digits would only teach the engine one key.
     find "$corpus" -type f -exec cat {} + | tr -d '\0' | grep -aoE '[A-Za-z_][A-Za-z_.-]{2,31}' | sort -u |
         grep -avE '^[0-9a-fA-F]{8,}$' | sed 's/.*/"&"/' >"dictionaries/$(basename "$corpus").dict" || true
+    # The engine refuses a dictionary without words.
+    [ -s "dictionaries/$(basename "$corpus").dict" ] || rm -f "dictionaries/$(basename "$corpus").dict"
 done

@@ -4,6 +4,7 @@
 //! numbers as arguments only those. Nothing is compared across runs: whatever stands beside a figure was measured in
 //! the same run, in turns with it.
 
+mod answer;
 #[path = "../../tests/blackbox/broker.rs"]
 #[allow(dead_code, reason = "shared with the tests, which use more of it")]
 mod broker;
@@ -28,7 +29,7 @@ use rig::Rig;
 type Measure = fn(&Rig) -> Vec<Figure>;
 
 /// What is measured, under the number of its metric.
-const MEASURES: [(u32, Measure); 10] = [
+const MEASURES: [(u32, Measure); 11] = [
     (5, idle::binary),
     (1, capture::durable),
     (2, capture::announced),
@@ -38,6 +39,7 @@ const MEASURES: [(u32, Measure); 10] = [
     (9, start::after_kill),
     (10, capture::dirtied),
     (11, command::round_trip),
+    (14, answer::answered),
     (4, idle::idle),
 ];
 

@@ -53,6 +53,13 @@ pub fn peer_address(number: usize) -> Address {
 /// Parameters of a New Long Term Key event: Secure Connections, so one key serves both roles.
 pub fn ltk_event(peer: Address, salt: u64) -> Vec<u8> {
     let mut octets = vec![1];
+    octets.extend(ltk_record(peer, salt));
+    octets
+}
+
+/// The same key as a list has it.
+pub fn ltk_record(peer: Address, salt: u64) -> Vec<u8> {
+    let mut octets = Vec::new();
     octets.extend_from_slice(&peer.write());
     octets.extend_from_slice(&[2, 0, 16]);
     octets.extend_from_slice(&[0; 10]);
