@@ -9,6 +9,8 @@
 
 mod broker;
 pub mod copies;
+mod descriptors;
+mod error;
 pub mod exchange;
 pub mod health;
 mod panic;
@@ -17,7 +19,6 @@ pub mod seal;
 mod witness;
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,6 +26,8 @@ use std::time::{Duration, SystemTime};
 use actix::prelude::*;
 
 use self::copies::{CopyKeeper, UseStore};
+pub use self::error::AppError;
+use self::error::advice;
 use self::witness::Witness;
 use crate::adapter::actor::AdapterActor;
 use crate::adapter::machine::{AdapterMachine, AdapterOptions, Now};
@@ -39,15 +42,14 @@ use crate::config::{EndpointSetting, Settings};
 use crate::mgmt::{Channel, Endpoint, MgmtSocket, SocketError, filter};
 use crate::mqtt::board::ServiceFacts;
 use crate::mqtt::messages::{Drain as DrainMqtt, KernelKnown, StopRequests, Wire};
-use crate::mqtt::tls::TlsError;
-use crate::mqtt::topics::{TopicError, Topics};
+use crate::mqtt::topics::Topics;
 use crate::mqtt::{MqttActor, MqttSetup};
 use crate::registry::actor::{
     AdapterEntry, AdapterFactory, DrainAdapters, RegistryActor, RegistryPorts, StartRegistry,
 };
 use crate::registry::appearance::AppearanceSource;
 use crate::store::messages::{Drain as DrainStore, StoreListeners, StoredAdapter};
-use crate::store::{OpenError, Store, StoreActor, StoreOptions};
+use crate::store::{Store, StoreActor, StoreOptions};
 use crate::telemetry::{self, LogControl};
 use crate::watch::actor::WatchActor;
 
@@ -71,41 +73,10 @@ const DRAIN_AUDIT_DEADLINE: Duration = Duration::from_secs(1);
 /// For the goodbye to the broker.
 const DRAIN_MQTT_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Why the service did not start, or did not end well.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    #[error("opening the store")]
-    Store(#[from] OpenError),
-    #[error("opening the store")]
-    Passphrase(#[from] seal::PassphraseError),
-    #[error("{source}{}", advice(source))]
-    Socket {
-        #[source]
-        source: SocketError,
-    },
-    #[error("topics")]
-    Topics(#[from] TopicError),
-    #[error("MQTT over TLS")]
-    Tls(#[from] TlsError),
-    #[error("the folder {path} cannot be made, or not be made private")]
-    Folder {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("listening for signals")]
-    Signals(#[source] std::io::Error),
-    #[error("the last changes could not be stored: {0}")]
-    LastCommit(String),
-}
-
-fn advice(source: &SocketError) -> String {
-    source.advice().map(|advice| format!(". {advice}")).unwrap_or_default()
-}
-
 /// Runs the service until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> Result<(), AppError> {
     panic::end_process_on_panic();
+    descriptors::reserve()?;
     let log = telemetry::start(settings.log_level);
     System::with_tokio_rt(runtime).block_on(async move {
         let stop = signals()?;
