@@ -224,6 +224,9 @@ impl LoadRun {
     /// The cause of a run that puts back what another process's load has left out.
     pub const ANSWER: &'static str = "foreign_load";
 
+    /// The cause of the first run after a plug-in.
+    pub const PLUGGED_IN: &'static str = "plugged_in";
+
     pub fn new(lists: Lists, generation: u64, cause: &'static str) -> Self {
         let mut run = Self {
             generation,

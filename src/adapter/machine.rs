@@ -334,7 +334,7 @@ impl AdapterMachine {
         if self.is_inherited(&attachment) {
             self.inherit(&mut attachment);
         } else {
-            attachment.wanted = Some(load::Wanted::cause("plugged_in"));
+            attachment.wanted = Some(load::Wanted::cause(LoadRun::PLUGGED_IN));
         }
         self.attachment = Some(attachment);
         let record = &mut self.record;

@@ -142,7 +142,7 @@ impl AdapterMachine {
             return;
         }
         // Keys that are missing after a plug-in cannot wait for a pairing to end; a repetition can.
-        let wanted = attachment.wanted.filter(|wanted| !pairing || wanted.cause == "plugged_in");
+        let wanted = attachment.wanted.filter(|wanted| !pairing || wanted.cause == LoadRun::PLUGGED_IN);
         match wanted.filter(|_| self.verdict().may_load()) {
             Some(wanted) => self.start_load(wanted, now),
             None => self.answer(now),

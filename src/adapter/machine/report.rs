@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{AdapterMachine, Now, Output};
 use crate::adapter::gate::Verdict;
+use crate::adapter::load::LoadRun;
 use crate::adapter::messages::{
     AdapterEvent, AdapterStateChanged, BondDescription, BondsDescription, EventKind, Sync,
 };
@@ -112,6 +113,13 @@ impl AdapterMachine {
         if self.last_state.as_ref() != Some(&state) {
             self.outputs.push_back(Output::State(Box::new(state.clone())));
             self.last_state = Some(state);
+        }
+        // An adapter that was plugged in is of no use before its last load, and the list takes a hash of each bond: unless
+        // there is news of a bond, the end of the run says it all.
+        let run = self.attachment.as_ref().and_then(|attachment| attachment.run.as_ref());
+        let is_loading = run.is_some_and(|run| run.cause == LoadRun::PLUGGED_IN);
+        if is_loading && self.announcements.is_empty() && self.persist_fault.is_none() {
+            return;
         }
         // A list that is ahead of the store would have to be taken back after a power cut; it is
         // shown before its commit only when the store has failed, marked as not durable.

@@ -243,6 +243,18 @@ pub(super) fn loaded_in(inode: u64, generation: u64) -> AdapterRecord {
 }
 
 #[test]
+fn after_a_plug_in_the_keys_go_to_the_kernel_before_the_list_goes_to_anybody() {
+    let mut rig = Rig::new(&[secure_bond(LOCK, 1)], AdapterRecord::default());
+    rig.said.clear();
+    rig.attach();
+    rig.act(|machine, now| machine.list_outcome(ListOutcome::Taken, now));
+    assert_eq!((rig.sent_kinds().len(), rig.said.len()), (2, 0), "{:?} {:?}", rig.sent_kinds(), rig.said);
+    rig.kernel_takes_all();
+    assert_eq!(rig.said, ["adapter_loaded", "list"]);
+    assert_eq!(rig.listed.as_ref().unwrap().bonds[0].loaded, Some(true));
+}
+
+#[test]
 fn a_pairing_is_announced_once_after_its_commit_and_after_the_list() {
     let mut rig = Rig::new(&[], AdapterRecord::default());
     rig.attach();
