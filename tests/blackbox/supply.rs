@@ -16,36 +16,31 @@ struct Package {
     minimum_rust: Option<String>,
 }
 
-/// The packages that the product is built from, without those of tests alone.
-fn packages() -> Vec<Package> {
+/// What cargo says about this project, from the lock file and what is downloaded already.
+fn cargo(arguments: &[&str]) -> Vec<u8> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
-        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args(arguments)
+        .args(["--locked", "--offline"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let nodes: BTreeMap<&str, &Value> = metadata["resolve"]["nodes"]
-        .as_array()
+    output.stdout
+}
+
+/// The packages that the product is built from. Those of tests alone are not among them, nor is what only a feature
+/// brings that a test asks for.
+fn packages() -> Vec<Package> {
+    let tree = ["tree", "--edges", "normal,build", "--target", "x86_64-unknown-linux-gnu"];
+    let tree = cargo(&[&tree[..], &["--prefix", "none", "--format", "{p}"]].concat());
+    let used: BTreeSet<String> = String::from_utf8(tree)
         .unwrap()
-        .iter()
-        .map(|node| (node["id"].as_str().unwrap(), node))
+        .lines()
+        .map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "))
         .collect();
-    let (mut used, mut open) = (BTreeSet::new(), vec![metadata["resolve"]["root"].as_str().unwrap()]);
-    while let Some(id) = open.pop() {
-        if !used.insert(id) {
-            continue;
-        }
-        for dependency in nodes[id]["deps"].as_array().unwrap() {
-            let kinds = dependency["dep_kinds"].as_array().unwrap();
-            if kinds.iter().any(|kind| kind["kind"] != "dev") {
-                open.push(dependency["pkg"].as_str().unwrap());
-            }
-        }
-    }
-    let all = metadata["packages"].as_array().unwrap().iter();
+    let platform = ["metadata", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu"];
+    let metadata: Value = serde_json::from_slice(&cargo(&platform)).unwrap();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
     let package = |package: &Value| Package {
         name: text(&package["name"]).unwrap(),
         version: text(&package["version"]).unwrap(),
@@ -53,7 +48,8 @@ fn packages() -> Vec<Package> {
         source: text(&package["source"]),
         minimum_rust: text(&package["rust_version"]),
     };
-    all.filter(|package| used.contains(package["id"].as_str().unwrap())).map(package).collect()
+    let all = metadata["packages"].as_array().unwrap().iter().map(package);
+    all.filter(|package| used.contains(&format!("{} v{}", package.name, package.version))).collect()
 }
 
 /// Lines of a list of deny.toml.
