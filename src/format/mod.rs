@@ -27,6 +27,7 @@ mod import;
 mod json;
 pub mod options;
 mod parcel;
+pub mod pieces;
 pub mod private_ble;
 pub mod report;
 pub mod sealed;

@@ -17,11 +17,17 @@ use super::{BYTE_ORDER, DIGEST_KIND, FORMAT, Layout, VERSION};
 use crate::bond::{
     Bond, ConnectionParameters, Csrk, LinkKey, LoadRecord, Ltk, PeerAddress, UndoPoint, UnixMillis,
 };
+use crate::format::pieces::Pieces;
 use crate::format::report::{PeerReport, Report, parts};
 use crate::format::{ExportAdapter, FormatError, NAME_OCTETS_MAX, check, rfc3339};
 
 /// Room to set aside for a bond, so that a buffer with keys need not grow and leave copies behind.
 const BOND_OCTETS_EXPECTED: usize = 1_024;
+
+/// What is hashed at once: half a bond. The room is wiped after each, which is why it is no larger.
+const HASHED_OCTETS: usize = 512;
+/// What is handed on at once: a call for each hundred bonds.
+const WRITTEN_OCTETS: usize = 64 << 10;
 
 #[derive(Serialize)]
 struct DocumentDto<'a> {
@@ -185,16 +191,27 @@ pub(super) fn document(
     let bond_count: usize = adapters.iter().map(|adapter| adapter.entries().count()).sum();
     let room = BOND_OCTETS_EXPECTED * (bond_count + 4) * if layout == Layout::Pretty { 2 } else { 1 };
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    document_to(adapters, created_at, layout, &mut *bytes)?;
+    document_into(adapters, created_at, layout, &mut *bytes)?;
     Ok(bytes)
 }
 
-/// Writes it in small pieces; a failure to write is [`FormatError::Write`].
+/// Writes it in pieces of [`WRITTEN_OCTETS`]; a failure to write is [`FormatError::Write`].
 pub(super) fn document_to(
     adapters: &[ExportAdapter<'_>],
     created_at: UnixMillis,
     layout: Layout,
     out: &mut dyn Write,
+) -> Result<(), FormatError> {
+    let mut pieces = Pieces::new(out, WRITTEN_OCTETS);
+    document_into(adapters, created_at, layout, &mut pieces)?;
+    pieces.finish().map(drop).map_err(|_| FormatError::Write)
+}
+
+fn document_into(
+    adapters: &[ExportAdapter<'_>],
+    created_at: UnixMillis,
+    layout: Layout,
+    out: &mut impl Write,
 ) -> Result<(), FormatError> {
     let adapters: Vec<_> = adapters.iter().map(adapter_dto).collect::<Result<_, _>>()?;
     let digest = digest_of(&adapters)?;
@@ -258,9 +275,9 @@ fn peer_report(adapter: &ExportAdapter<'_>, bond: &Bond) -> PeerReport {
 }
 
 fn digest_of(value: &impl Serialize) -> Result<[u8; 32], FormatError> {
-    let mut hash = Sha256::new();
-    serde_json::to_writer(&mut hash, value).map_err(|_| FormatError::Write)?;
-    Ok(hash.finalize().into())
+    let mut pieces = Pieces::new(Sha256::new(), HASHED_OCTETS);
+    serde_json::to_writer(&mut pieces, value).map_err(|_| FormatError::Write)?;
+    Ok(pieces.finish().map_err(|_| FormatError::Write)?.finalize().into())
 }
 
 fn adapter_dto<'a>(adapter: &ExportAdapter<'a>) -> Result<AdapterDto<'a>, FormatError> {

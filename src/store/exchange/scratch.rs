@@ -8,8 +8,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
 use crate::format::{Content, Tree};
 use crate::store::files::missing_is_fine;
 
@@ -32,14 +30,13 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// Writes a file beside `target`, piece by piece.
+    /// Writes a file beside `target` as `fill` hands it on: each piece is a write of its own.
     pub fn stream(target: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Self> {
         let scratch = Self { path: beside(target, "new"), is_folder: false };
         remove(&scratch.path)?;
-        let mut pieces = Pieces { file: private_file(&scratch.path)?, waiting: Zeroizing::default() };
-        fill(&mut pieces)?;
-        pieces.flush()?;
-        pieces.file.sync_all()?;
+        let mut file = private_file(&scratch.path)?;
+        fill(&mut file)?;
+        file.sync_all()?;
         Ok(scratch)
     }
 
@@ -119,38 +116,6 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = private_file(path)?;
     file.write_all(bytes)?;
     file.sync_all()
-}
-
-/// Octets that are gathered before they are written.
-const PIECE_OCTETS: usize = 64 << 10;
-
-/// A file that is written in larger pieces than it is given. What waits holds keys, and is wiped on drop.
-struct Pieces {
-    file: File,
-    waiting: Zeroizing<Vec<u8>>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        // It never grows, which would leave a copy behind.
-        if self.waiting.capacity() == 0 {
-            self.waiting.reserve_exact(PIECE_OCTETS);
-        }
-        if self.waiting.len() + octets.len() > PIECE_OCTETS {
-            self.flush()?;
-        }
-        if octets.len() > PIECE_OCTETS {
-            return self.file.write(octets);
-        }
-        self.waiting.extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all(&self.waiting)?;
-        self.waiting.clear();
-        Ok(())
-    }
 }
 
 /// The paths of a tree lead nowhere but below it.
