@@ -23,7 +23,7 @@ pub fn record(body: &[u8]) {
     let Ok(found) = decode(Some(adapter), &key, &mended) else { return };
     let content = match &found.content {
         Content::Bond(bond) => ContentRef::Bond(bond),
-        Content::Adapter(record) => ContentRef::Adapter(record),
+        Content::Adapter { record, revision } => ContentRef::Adapter { record, revision: *revision },
         Content::Seal(seal) => ContentRef::Seal(*seal),
         Content::Removal => ContentRef::Removal,
         Content::Header => ContentRef::Header,
