@@ -77,7 +77,8 @@ impl Engine {
     /// like one that has lost everything.
     pub fn commit(&mut self, mut changed: Vec<(AdapterAddress, Held)>) -> Result<(), StoreFault> {
         for (adapter, held) in &mut changed {
-            held.revision = 1 + self.held.get(adapter).map_or(0, |held| held.revision);
+            let before = self.held.get(adapter).map_or(0, |held| held.revision);
+            held.revision = before.saturating_add(1);
             self.held.insert(*adapter, held.clone());
         }
         match &mut self.database {

@@ -77,7 +77,7 @@ pub(super) fn settle(database: DatabaseSide<'_>, snapshots: &Snapshots) -> Optio
     let is_one_copy = !took_more && record_name == base_name;
     let newest = candidates.iter().map(|candidate| candidate.revision).max().unwrap_or_default();
     // What was put together is no copy's state: it comes after all of them.
-    let revision = if is_one_copy { newest } else { newest + 1 };
+    let revision = if is_one_copy { newest } else { newest.saturating_add(1) };
     let age = Age { generation: table.generation(), revision };
     let snapshot_is_good = !took_more
         && match &snapshots.current {

@@ -53,11 +53,10 @@ pub(super) struct Age {
 }
 
 impl Age {
-    /// Something of the other came later than this. A copy whose commits nobody counted is told by its bonds: a
-    /// release that does not count may have written it after one that does.
+    /// Something of the other came later than this. A copy whose commits nobody counted is told by its bonds alone:
+    /// a release that does not count may have written it after one that does.
     pub const fn is_before(self, other: Self) -> bool {
-        let counts = self.revision > 0 || self.generation <= other.generation;
-        self.generation < other.generation || (counts && self.revision < other.revision)
+        self.generation < other.generation || (self.revision > 0 && self.revision < other.revision)
     }
 }
 

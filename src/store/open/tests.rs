@@ -526,3 +526,32 @@ fn looking_in_from_outside_changes_nothing_and_works_beside_the_service() {
     assert!(!seen.notes.is_empty());
     assert!(matches!(inspect(&folder.path().join("none"), None), Err(OpenError::Folder { .. })));
 }
+
+#[test]
+fn a_release_that_counts_nothing_may_come_in_between_without_an_alarm() {
+    let folder = filled();
+    rename(folder.path(), &["counted"], true);
+    // It writes its record without a revision, and is killed before its snapshot.
+    let mut opened = try_open(folder.path()).unwrap();
+    let mut uncounted = opened.engine.held[&adapter(ADAPTER)].clone();
+    uncounted.record.name = Some("uncounted".to_owned());
+    uncounted.revision = 0;
+    let database = opened.engine.database.as_mut().unwrap();
+    database.commit(&[(adapter(ADAPTER), uncounted)]).unwrap();
+    opened.engine.close_and_unlock();
+    drop(opened);
+    // Starts that change nothing, one that does, and one after it.
+    for round in 0..4 {
+        let mut opened = try_open(folder.path()).unwrap();
+        assert_eq!(opened.state, StoreState::Ok, "start {round}");
+        assert_eq!(name_of(&opened), Some(if round < 3 { "uncounted" } else { "again" }), "start {round}");
+        opened.read_snapshots();
+        let stale: Vec<_> = opened.stale_snapshots.iter().copied().collect();
+        opened.engine.write_snapshots(&stale, NOW).unwrap();
+        opened.engine.close_and_unlock();
+        drop(opened);
+        if round == 2 {
+            rename(folder.path(), &["again"], true);
+        }
+    }
+}

@@ -136,7 +136,10 @@ fn what_is_known_of_the_adapter_comes_from_the_later_copy_and_of_equals_from_the
         ((1, 0), (2, 0), "snapshot", false),
         ((1, 5), (1, 0), "database", true),
         ((2, 0), (1, 6), "database", true),
-        ((1, 0), (1, 6), "snapshot", false),
+        ((1, 0), (1, 6), "database", true),
+        // Nobody counts so far, but a file may say anything.
+        ((1, 5), (1, u64::MAX), "snapshot", false),
+        ((2, u64::MAX), (1, u64::MAX), "database", true),
     ] {
         let given = |(bonds, revision)| (table_of(bonds), revision);
         let (found, snapshots) = with_records(given(database), given(snapshot));
