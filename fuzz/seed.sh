@@ -10,6 +10,9 @@ if [ -z "$bondkeeper" ]; then
     bondkeeper=${CARGO_TARGET_DIR:-../target}/debug/bondkeeper
 fi
 
+# Whom the files of the sealed store are sealed for in the target: the public half of its key pair.
+store_recipient=age1pek5nt459hpp07n5sycp883ssdzyxpqsvcn8ltqtrgvuaa0x0ansvf977u
+
 # Takes a file into a target's corpus, under a name of its content.
 take() { cp "$2" "corpus/$1/$(sha256sum "$2" | cut -c1-16)"; }
 
@@ -38,6 +41,11 @@ for case in habluetooth/list_basic aioble/openmv_cortexm_three_peers bluez/tree_
                 "$file" "$scratch/document" 2>/dev/null || continue
             take bondkeeper "$scratch/document"
             take store_snapshot "$scratch/document"
+            rm -f "$scratch/document.age"
+            "$bondkeeper" convert --from bondkeeper --to bondkeeper --allow-loss --salvage --seal-to "$store_recipient" \
+                "$scratch/document" "$scratch/document.age"
+            take store_sealed "$scratch/document"
+            take store_sealed "$scratch/document.age"
         done
     done
 done
@@ -92,7 +100,10 @@ for kind in range(1, 6):
     fields = b"".join(bytes([tag]) + struct.pack("<H", size) + bytes(range(size))
                       for tag in range(1, 32) for size in (1, 8, 16))
     for body in (b"", fields):
-        take("store_record", bytes([1, kind]) + struct.pack("<Q", 1) + bytes.fromhex("010000ccbbaa") + body)
+        for target in ("store_record", "store_sealed"):
+            take(target, bytes([1, kind]) + struct.pack("<Q", 1) + bytes.fromhex("010000ccbbaa") + body)
+# One that is marked as sealed, and is not.
+take("store_sealed", b"bks\x01" + bytes(24) + bytes(range(100)))
 PYTHON
 
 for corpus in corpus/*; do

@@ -130,6 +130,7 @@ if wants kernel; then
       env BONDKEEPER_TEST_PYTHON="$BONDKEEPER_TEST_PYTHON" "$suite" --test-threads=1 --color never
     say "the power of that machine goes at random moments"
     "$cut" "$work/guest-$debian" "$work/out-cut-$debian"
+    "$cut" control "$work/guest-$debian" "$work/out-cut-$debian"
   done
 fi
 say "all stages passed: $stages"

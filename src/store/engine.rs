@@ -75,8 +75,10 @@ impl Engine {
     /// An adapter that the database does not know yet comes with a new database: its tree and what fills
     /// it are two entries of the engine's log, and a power cut between them leaves a tree that looks
     /// like one that has lost everything.
-    pub fn commit(&mut self, changed: Vec<(AdapterAddress, Held)>) -> Result<(), StoreFault> {
-        for (adapter, held) in &changed {
+    pub fn commit(&mut self, mut changed: Vec<(AdapterAddress, Held)>) -> Result<(), StoreFault> {
+        for (adapter, held) in &mut changed {
+            let before = self.held.get(adapter).map_or(0, |held| held.revision);
+            held.revision = before.saturating_add(1);
             self.held.insert(*adapter, held.clone());
         }
         match &mut self.database {
@@ -190,7 +192,10 @@ impl Engine {
             // What was just written is read back once: an engine or a disk that lies is found here.
             let holds = |(adapter, held): (&AdapterAddress, &Held)| {
                 let found = contents.adapters.get(adapter);
-                found.is_some_and(|found| found.intact && found.table.generation() == held.table.generation())
+                found.is_some_and(|found| {
+                    let is_same = found.table.generation() == held.table.generation();
+                    found.intact && is_same && found.revision == held.revision
+                })
             };
             if contents.has_header && contents.is_synced && self.held.iter().all(holds) {
                 self.database = Some(database);

@@ -78,7 +78,7 @@ impl Offline {
         now: UnixMillis,
     ) -> Result<(), StoreFault> {
         let engine = &mut self.opened.engine;
-        engine.commit(vec![(adapter, Held { table: table.into(), record })])?;
+        engine.commit(vec![(adapter, Held { table: table.into(), record, revision: 0 })])?;
         engine.write_snapshots(&[adapter], now)
     }
 }

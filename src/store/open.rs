@@ -128,7 +128,7 @@ pub(super) fn open(
         lock: Some(lock),
         glanced: snapshots
             .iter()
-            .filter(|(_, files)| files.newest_glanced().is_some())
+            .filter(|(_, files)| files.glanced().next().is_some())
             .map(|(adapter, _)| *adapter)
             .collect(),
         found: Vec::new(),
@@ -150,15 +150,17 @@ fn read_where_needed(
     snapshots: &mut BTreeMap<AdapterAddress, Snapshots>,
 ) {
     let whole = match answer {
-        Answer::Open(_, contents) if contents.has_header && contents.is_synced => Some(contents),
+        Answer::Open(_, contents) if contents.is_whole() => Some(contents),
         _ => None,
     };
     for (adapter, pair) in snapshots {
-        let Some(newest) = pair.newest_glanced() else { continue };
+        if pair.glanced().next().is_none() {
+            continue;
+        }
         let found = whole.and_then(|contents| contents.adapters.get(adapter));
         let is_enough = found.is_some_and(|found| {
             let is_whole = found.intact && found.lost.is_empty() && found.record.is_some();
-            is_whole && found.table.generation() >= newest
+            is_whole && !pair.glanced().any(|age| found.age().is_before(age))
         });
         if !is_enough {
             *pair = snapshot::read_both(files, folder, *adapter);
@@ -358,6 +360,11 @@ pub(super) fn judge(
     };
     let mut verdict = Verdict { database_is_good: matches!(answer, Answer::Open(..)), ..Verdict::default() };
     let headless = contents.is_some_and(|contents| !contents.has_header);
+    let is_cut_short = contents.is_some_and(|contents| contents.is_cut_short);
+    if is_cut_short {
+        verdict.problems.push("the file of the database had been cut short".to_owned());
+        verdict.database_is_good = false;
+    }
     match answer {
         Answer::Missing if !snapshots.is_empty() => {
             verdict.problems.push("there was no database: restored from the snapshots".to_owned());

@@ -50,7 +50,10 @@ pub(super) const HEADER_KEY: &[u8] = b"database header";
 pub(super) enum Content {
     Bond(Box<Bond>),
     Removal,
-    Adapter(Box<AdapterRecord>),
+    Adapter {
+        record: Box<AdapterRecord>,
+        revision: u64,
+    },
     Seal(Seal),
     /// Written when a database is made: one without it has lost its beginning.
     Header,
@@ -127,7 +130,7 @@ pub(super) fn encode(
     let kind = match content {
         ContentRef::Bond(_) => 1,
         ContentRef::Removal => 2,
-        ContentRef::Adapter(_) => 3,
+        ContentRef::Adapter { .. } => 3,
         ContentRef::Seal(_) => 4,
         ContentRef::Header => 5,
     };
@@ -136,7 +139,7 @@ pub(super) fn encode(
     out.0.extend_from_slice(&adapter.map_or([0; ADDRESS_OCTETS], AdapterAddress::to_wire));
     match content {
         ContentRef::Bond(bond) => out.bond(bond),
-        ContentRef::Adapter(record) => out.adapter(record),
+        ContentRef::Adapter { record, revision } => out.adapter(record, revision),
         ContentRef::Seal(seal) => out.seal(seal),
         ContentRef::Removal | ContentRef::Header => {}
     }
@@ -150,7 +153,7 @@ pub(super) fn encode(
 pub(super) enum ContentRef<'a> {
     Bond(&'a Bond),
     Removal,
-    Adapter(&'a AdapterRecord),
+    Adapter { record: &'a AdapterRecord, revision: u64 },
     Seal(Seal),
     Header,
 }
@@ -177,7 +180,10 @@ pub(super) fn decode(
     let content = match head[1] {
         1 => Content::Bond(Box::new(bond(peer_of_key(key).ok_or(RecordError::Adapter)?, fields)?)),
         2 => Content::Removal,
-        3 => Content::Adapter(Box::new(adapter_record(fields)?)),
+        3 => {
+            let (record, revision) = adapter_record(fields)?;
+            Content::Adapter { record: Box::new(record), revision }
+        }
         4 => Content::Seal(seal(fields)?),
         5 => Content::Header,
         other => return Err(RecordError::Kind(other)),
@@ -233,6 +239,7 @@ mod tag {
     pub const HEALTH: u8 = 40;
     pub const IDENTITY_HELD: u8 = 41;
     pub const BLUETOOTHD: u8 = 42;
+    pub const REVISION: u8 = 43;
 
     pub const SEAL: u8 = 48;
 }
@@ -308,7 +315,8 @@ impl Writer {
         }
     }
 
-    fn adapter(&mut self, record: &AdapterRecord) {
+    fn adapter(&mut self, record: &AdapterRecord, revision: u64) {
+        self.number(tag::REVISION, revision);
         if let Some(mode) = record.mode {
             self.text(tag::MODE, mode.as_str());
         }
@@ -455,8 +463,9 @@ fn csrk(octets: &[u8]) -> Option<Csrk> {
     })
 }
 
-fn adapter_record(fields: &[u8]) -> Result<AdapterRecord, RecordError> {
-    let mut record = AdapterRecord::default();
+/// A record and its revision; 0 where a release has written it that counted none.
+fn adapter_record(fields: &[u8]) -> Result<(AdapterRecord, u64), RecordError> {
+    let (mut record, mut revision) = (AdapterRecord::default(), 0);
     let appearance = Appearance { boot_id: String::new(), inode: 0 };
     let mut load = LoadRecord { appearance, generation: 0, at: UnixMillis(0) };
     let mut loaded = false;
@@ -464,6 +473,7 @@ fn adapter_record(fields: &[u8]) -> Result<AdapterRecord, RecordError> {
         let (tag, octets) = field?;
         let bad = RecordError::Field(tag);
         match tag {
+            tag::REVISION => revision = number(octets).ok_or(bad)?,
             tag::MODE => record.mode = Some(text(octets).and_then(Mode::from_word).ok_or(bad)?),
             tag::NAME => record.name = Some(text(octets).ok_or(bad)?.to_owned()),
             tag::INDEX => {
@@ -487,7 +497,7 @@ fn adapter_record(fields: &[u8]) -> Result<AdapterRecord, RecordError> {
         }
     }
     record.last_load = loaded.then_some(load);
-    Ok(record)
+    Ok((record, revision))
 }
 
 fn seal(fields: &[u8]) -> Result<Seal, RecordError> {

@@ -34,6 +34,11 @@ pub use key::is_sealed;
 /// Longest file of a store that is sealed or opened: databases that were put aside are the largest.
 const FILE_OCTETS_MAX: usize = 1 << 30;
 
+/// How a store of a known key pair is read and written.
+pub(super) fn of_identity(identity: sealed::Identity) -> io::Result<Sealing> {
+    Ok(Sealing::Sealed(Arc::new(StoreKey::of_identity(identity)?)))
+}
+
 /// What the options say of the seal.
 #[derive(Debug, Clone, Default)]
 pub struct SealChoice {
@@ -140,8 +145,15 @@ impl Sealing {
         content: ContentRef<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, RecordError> {
         let clear = record::encode(adapter, key, generation, content);
-        let Some(with) = self.writes_with() else { return Ok(clear) };
-        with.records.seal(adapter, key, &clear).map(Zeroizing::new).ok_or(RecordError::Sealed)
+        if self.writes_with().is_none() {
+            return Ok(clear);
+        }
+        self.seal_record(adapter, key, &clear).map(Zeroizing::new).ok_or(RecordError::Sealed)
+    }
+
+    /// Seals a record that is encoded already; none where nothing is sealed.
+    pub fn seal_record(&self, adapter: Option<AdapterAddress>, key: &[u8], clear: &[u8]) -> Option<Vec<u8>> {
+        self.writes_with()?.records.seal(adapter, key, clear)
     }
 
     /// Decodes the record of a place.

@@ -23,11 +23,19 @@ use super::files::{Files, Step, make_private, parent, sync_tree};
 use super::guard::guarded;
 use super::record::{Content, ContentRef, HEADER_KEY, RecordError, SEAL_KEY, Seal, peer_key, peer_of_key};
 use super::sealing::Sealing;
+use super::snapshot::Age;
 use super::watchdog::Watchdog;
 use crate::bond::{AdapterAddress, AdapterRecord, Bond, BondTable, PeerAddress, Tombstone};
 
 /// Memory for the engine's pages; its own default is 1 GiB.
 const CACHE_OCTETS: u64 = 1 << 20;
+
+/// The engine's file grows by pieces of this size; its own default.
+const SEGMENT_OCTETS: usize = 512 * 1024;
+
+/// The file is never shorter: the engine fills the piece that it writes in with zeros each time it opens, all but the
+/// last octet, and a new database is made as long.
+const FILE_OCTETS_MIN: u64 = SEGMENT_OCTETS as u64 - 1;
 
 /// How long a database that was just closed may keep its lock: threads of the engine let go late.
 /// Nobody else can hold it, as the folder has a lock of ours.
@@ -41,6 +49,9 @@ const META: &str = "meta";
 pub(super) struct Held {
     pub table: Arc<BondTable>,
     pub record: AdapterRecord,
+    /// Rises with every commit, whatever has changed: tells which of two copies is the older one where no bond
+    /// has changed in between. 0 where nobody counted.
+    pub revision: u64,
 }
 
 /// What went wrong in the engine. Never its own words, which may hold what was stored.
@@ -75,10 +86,18 @@ impl From<::sled::Error> for EngineError {
 pub(super) struct Found {
     pub table: BondTable,
     pub record: Option<AdapterRecord>,
+    /// The record's; 0 where nobody counted.
+    pub revision: u64,
     /// The seal is there and fits: nothing is missing.
     pub intact: bool,
     /// Records that could not be read, by name.
     pub lost: Vec<String>,
+}
+
+impl Found {
+    pub fn age(&self) -> Age {
+        Age { generation: self.table.generation(), revision: self.revision }
+    }
 }
 
 /// What a database gave back.
@@ -88,9 +107,18 @@ pub(super) struct Contents {
     pub has_header: bool,
     /// It is on the disk, not only readable.
     pub is_synced: bool,
+    /// Its file is shorter than any that was left here.
+    pub is_cut_short: bool,
     /// Something in it is sealed, and it is read without a key.
     pub lacks_key: bool,
     pub adapters: BTreeMap<AdapterAddress, Found>,
+}
+
+impl Contents {
+    /// Nothing of the database itself is in doubt, whatever became of single adapters.
+    pub const fn is_whole(&self) -> bool {
+        self.has_header && self.is_synced && !self.is_cut_short
+    }
 }
 
 /// What an entry of a tree was when it was written.
@@ -123,7 +151,10 @@ impl Database {
             // sled would make a new one here, and take the place of what was lost.
             return Err(EngineError::Damaged);
         }
-        guarded(|| Self::open_unguarded(files, path)).unwrap_or(Err(EngineError::Panicked))
+        // The engine makes it longer as it opens.
+        let is_cut_short = fs::metadata(path.join("db"))?.len() < FILE_OCTETS_MIN;
+        let opened = guarded(|| Self::open_unguarded(files, path)).unwrap_or(Err(EngineError::Panicked));
+        opened.map(|(database, contents)| (database, Contents { is_cut_short, ..contents }))
     }
 
     /// Makes a database at `path`, where nothing is, and closes it: complete and synced.
@@ -143,6 +174,7 @@ impl Database {
         });
         database.close();
         made?;
+        fill_up(&path.join("db"))?;
         make_private(path)?;
         sync_tree(path)?;
         files.sync_folder(parent(path))?;
@@ -214,7 +246,11 @@ impl Database {
     }
 
     fn start(files: &Files, path: &Path) -> Result<Self, EngineError> {
-        let config = ::sled::Config::new().path(path).cache_capacity(CACHE_OCTETS).flush_every_ms(None);
+        let config = ::sled::Config::new()
+            .path(path)
+            .segment_size(SEGMENT_OCTETS)
+            .cache_capacity(CACHE_OCTETS)
+            .flush_every_ms(None);
         let give_up = Instant::now() + LOCK_WAIT;
         let db = loop {
             match config.open() {
@@ -254,7 +290,7 @@ impl Database {
             *stamps = wanted;
         }
         let key = adapter.to_wire();
-        let content = ContentRef::Adapter(&held.record);
+        let content = ContentRef::Adapter { record: &held.record, revision: held.revision };
         let generation = held.table.generation();
         let record = self.files.sealing.encode(Some(adapter), &key, generation, content)?;
         self.meta.insert(key, record.as_slice())?;
@@ -275,6 +311,12 @@ impl Database {
 fn is_lock_error(error: &::sled::Error) -> bool {
     matches!(error, ::sled::Error::Io(error)
         if error.kind() == io::ErrorKind::Other && error.to_string().starts_with("could not acquire lock"))
+}
+
+/// Makes a database's file as long as those are that were opened once: one that is shorter was cut short.
+fn fill_up(path: &Path) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    if file.metadata()?.len() < FILE_OCTETS_MIN { file.set_len(FILE_OCTETS_MIN) } else { Ok(()) }
 }
 
 fn remove_half_snapshots(path: &Path) -> io::Result<()> {
@@ -388,7 +430,7 @@ fn read_tree(
     let table = BondTable::from_stored(generation, bonds, tombstones);
     let stamps = stamps_of(&table);
     let intact = seal == Some(seal_of(&stamps)) && lost.is_empty();
-    Ok((Found { table, record: None, intact, lost }, stamps))
+    Ok((Found { table, intact, lost, ..Found::default() }, stamps))
 }
 
 fn read_meta(sealing: &Sealing, contents: &mut Contents, key: &[u8], bytes: &[u8]) {
@@ -398,7 +440,10 @@ fn read_meta(sealing: &Sealing, contents: &mut Contents, key: &[u8], bytes: &[u8
     // A record whose tree is missing makes an adapter that is not intact.
     let found = contents.adapters.entry(adapter).or_default();
     match sealing.decode(Some(adapter), key, bytes).map(|record| record.content) {
-        Ok(Content::Adapter(record)) => found.record = Some(*record),
+        Ok(Content::Adapter { record, revision }) => {
+            found.record = Some(*record);
+            found.revision = revision;
+        }
         Ok(_) => found.lost.push("its own record".to_owned()),
         Err(error) => found.lost.push(format!("its own record: {error}")),
     }

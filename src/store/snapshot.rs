@@ -17,7 +17,7 @@ use super::files::{Files, with_ending};
 use super::sled::Held;
 use crate::bond::{AdapterAddress, UnixMillis};
 use crate::format::bondkeeper::{
-    self, AdapterCopy, GLANCE_HEAD_OCTETS, GLANCE_TAIL_OCTETS, Glance, Layout, read, salvage, write,
+    self, AdapterCopy, GLANCE_HEAD_OCTETS, GLANCE_TAIL_OCTETS, Glance, read, salvage, write_copy,
 };
 use crate::format::{BONDKEEPER_OCTETS_MAX, ExportAdapter};
 
@@ -33,14 +33,31 @@ const DAMAGED: &str = "damaged";
 pub(super) enum FileState {
     #[default]
     Missing,
-    /// It was written with this generation; the rest of it has not been read.
-    Glanced(u64),
+    /// It was written at this age; the rest of it has not been read.
+    Glanced(Age),
     Intact(AdapterCopy),
     Damaged {
         /// What could be believed, bond by bond.
         salvaged: Option<AdapterCopy>,
         detail: String,
     },
+}
+
+/// How old a copy of an adapter is. Both rise, and never fall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Age {
+    /// Of the table: rises with every change of a bond.
+    pub generation: u64,
+    /// Of everything: rises with every commit. 0 where nobody counted.
+    pub revision: u64,
+}
+
+impl Age {
+    /// Something of the other came later than this. A copy whose commits nobody counted is told by its bonds alone:
+    /// a release that does not count may have written it after one that does.
+    pub const fn is_before(self, other: Self) -> bool {
+        self.generation < other.generation || (self.revision > 0 && self.revision < other.revision)
+    }
 }
 
 /// The two files of one adapter.
@@ -51,13 +68,12 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    /// What the adapter's files were written with, while there is one that was not read. None when all were.
-    pub fn newest_glanced(&self) -> Option<u64> {
-        let generation = |state: &FileState| match state {
-            FileState::Glanced(generation) => Some(*generation),
+    /// The ages of the adapter's files that were not read.
+    pub fn glanced(&self) -> impl Iterator<Item = Age> {
+        [&self.current, &self.predecessor].into_iter().filter_map(|state| match state {
+            FileState::Glanced(age) => Some(*age),
             _ => None,
-        };
-        generation(&self.current).max(generation(&self.predecessor))
+        })
     }
 }
 
@@ -89,7 +105,9 @@ pub(super) fn glance_all(files: &Files, store: &Path) -> io::Result<BTreeMap<Ada
         return read_all(files, store);
     }
     all(store, |path, adapter| match glance_file(path) {
-        Ok(Some(glance)) if glance.address == adapter => FileState::Glanced(glance.generation),
+        Ok(Some(glance)) if glance.address == adapter => {
+            FileState::Glanced(Age { generation: glance.generation, revision: glance.revision })
+        }
         _ => read_file(files, path, adapter),
     })
 }
@@ -131,7 +149,7 @@ pub(super) fn verify(files: &Files, store: &Path, adapter: AdapterAddress, held:
 }
 
 fn digest_of(adapter: AdapterAddress, held: &Held) -> Option<[u8; 32]> {
-    bondkeeper::digest(&[copy_of(adapter, held)]).ok()
+    bondkeeper::digest_copy(&copy_of(adapter, held), held.revision).ok()
 }
 
 fn all(
@@ -209,7 +227,7 @@ pub(super) fn encode(
     held: &Held,
     now: UnixMillis,
 ) -> io::Result<zeroize::Zeroizing<Vec<u8>>> {
-    write(&[copy_of(adapter, held)], now, Layout::Compact).map_err(io::Error::other)
+    write_copy(&copy_of(adapter, held), held.revision, now).map_err(io::Error::other)
 }
 
 fn copy_of(adapter: AdapterAddress, held: &Held) -> ExportAdapter<'_> {

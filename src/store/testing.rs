@@ -22,7 +22,7 @@ pub(super) fn adapter(text: &str) -> AdapterAddress {
 }
 
 pub(super) fn held(table: BondTable) -> Held {
-    Held { table: table.into(), record: AdapterRecord::default() }
+    Held { table: table.into(), ..Held::default() }
 }
 
 pub(super) fn peer_text(number: u16) -> String {
@@ -116,7 +116,7 @@ impl Bench {
     }
 
     pub fn commit(&mut self, adapter: AdapterAddress, table: &BondTable, record: &AdapterRecord) {
-        let held = Held { table: table.clone().into(), record: record.clone() };
+        let held = Held { table: table.clone().into(), record: record.clone(), revision: 0 };
         self.engine.commit(vec![(adapter, held)]).unwrap();
     }
 
@@ -125,7 +125,7 @@ impl Bench {
     }
 
     pub fn checkpoint(&self, adapter: AdapterAddress, table: &BondTable, now: UnixMillis) -> Checkpoint {
-        let held = Held { table: table.clone().into(), record: AdapterRecord::default() };
+        let held = held(table.clone());
         self.engine.save_checkpoint(adapter, &held, "test", now).unwrap()
     }
 

@@ -118,7 +118,8 @@ fn perform(engine: &mut Engine, job: Job) {
         Job::ReadSnapshots { adapter, reply } => drop(reply.send(engine.read_snapshots(adapter))),
         Job::Drop { adapter, reply } => drop(reply.send(engine.drop_adapter(adapter))),
         Job::SaveCheckpoint { adapter, table, reason, now, reply } => {
-            let held = Held { table, record: engine.record(adapter) };
+            // One that is kept aside is compared with nothing.
+            let held = Held { table, record: engine.record(adapter), revision: 0 };
             drop(reply.send(engine.save_checkpoint(adapter, &held, &reason, now)));
         }
         Job::ListCheckpoints { adapter, reply } => drop(reply.send(engine.list_checkpoints(adapter))),

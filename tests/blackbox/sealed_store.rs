@@ -18,14 +18,14 @@ const LOCK: PeerSpec = PeerSpec::public("lock", "C0:FF:EE:00:00:99").private();
 const BULB: PeerSpec = PeerSpec::public("bulb", "C0:FF:EE:00:00:77").legacy();
 
 /// A canary as well.
-const PASSPHRASE: &str = "kumquat ballast tundra";
+pub const PASSPHRASE: &str = "kumquat ballast tundra";
 
 fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
 
 /// With the passphrase in a file outside the data folder.
-fn with_passphrase_file(scene: &mut Scene<SimWorld>) -> String {
+pub fn with_passphrase_file(scene: &mut Scene<SimWorld>) -> String {
     let file = scene.folder.path().join("elsewhere");
     std::fs::write(&file, format!("{PASSPHRASE}\n")).unwrap();
     scene.setup.set("STORE__SEAL_PASSPHRASE_FILE", &file.display().to_string());
@@ -55,7 +55,7 @@ fn live(scene: &mut Scene<SimWorld>) {
     scene.ask("checkpoint/create", json!({}));
 }
 
-fn is_sealed(path: &Path) -> bool {
+pub fn is_sealed(path: &Path) -> bool {
     std::fs::read(path).unwrap().starts_with(b"age-encryption.org/v1\n")
 }
 
@@ -74,7 +74,7 @@ fn holders(scene: &mut Scene<SimWorld>) -> BTreeSet<String> {
 }
 
 /// Starts the service, which must end by itself; what it said.
-fn refused_start(scene: &mut Scene<SimWorld>) -> String {
+pub fn refused_start(scene: &mut Scene<SimWorld>) -> String {
     let before = std::fs::read_to_string(scene.setup.log()).unwrap_or_default().len();
     let mut service = scene.setup.start();
     let status = service.wait_for_end(LIMIT);
@@ -83,7 +83,7 @@ fn refused_start(scene: &mut Scene<SimWorld>) -> String {
 }
 
 /// Everything in the store but the lock, which names the process that had it last.
-fn octets_of_store(scene: &Scene<SimWorld>) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+pub fn octets_of_store(scene: &Scene<SimWorld>) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let files = files_below(&scene.setup.data_dir().join("store"));
     let mut all: Vec<_> = files
         .into_iter()

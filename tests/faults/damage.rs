@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::random::Random;
 use super::scene::{HUB, Scene};
 use super::world_sim::SimWorld;
@@ -12,6 +14,11 @@ use super::{everything, scene, storm};
 
 /// Bonds in the store that is damaged.
 const BONDS: u64 = 12;
+
+const PASSPHRASE: &str = "kumquat ballast tundra";
+
+/// The last change, of the adapter alone: no bond tells a store that has it from one that has not.
+const MODE: &str = "observe";
 
 /// A store with some history, and where it is.
 struct Golden {
@@ -25,46 +32,72 @@ impl Golden {
     /// `closed`: after a clean stop, else after a kill.
     fn new(random: &mut Random, closed: bool) -> Self {
         let mut scene = scene();
+        let (bonds, older) = Self::fill(&mut scene, random, &wait_snapshot);
+        wait_snapshot(&scene, &format!("\"mode\":\"{MODE}\""));
+        if closed {
+            scene.stop_service();
+        } else {
+            scene.kill_service();
+        }
+        Self::of(&scene, bonds, older)
+    }
+
+    /// A sealed one, closed: nobody can see what its snapshots hold, and the last ones come with the clean stop.
+    fn sealed(random: &mut Random) -> Self {
+        let mut scene = scene();
+        scene.setup.set("STORE__SEAL_PASSPHRASE", PASSPHRASE);
+        let (bonds, older) = Self::fill(&mut scene, random, &|_, _| {});
+        scene.stop_service();
+        Self::of(&scene, bonds, older)
+    }
+
+    /// All bonds, and all but the last; `wait` is told of each that is to be in a snapshot.
+    fn fill(
+        scene: &mut Scene<SimWorld>,
+        random: &mut Random,
+        wait: &dyn Fn(&Scene<SimWorld>, &str),
+    ) -> (BTreeSet<String>, BTreeSet<String>) {
         scene.start();
         scene.plug_hub();
         let mut bonds = BTreeSet::new();
         let mut older = BTreeSet::new();
         for number in 1..=BONDS {
             let peer = storm::peer(number);
-            storm::report_pairing(&scene, number, random.below(u64::MAX));
+            storm::report_pairing(scene, number, random.below(u64::MAX));
             if number > BONDS - 2 {
                 // The last two have a snapshot each.
-                wait_snapshot(&scene, &peer);
+                wait(scene, &peer);
             }
             older.clone_from(&bonds);
             bonds.insert(peer);
         }
-        storm::list(&scene, "all bonds", 0, |peers| *peers == bonds);
-        if closed {
-            scene.stop_service();
-        } else {
-            scene.kill_service();
-        }
+        storm::list(scene, "all bonds", 0, |peers| *peers == bonds);
+        scene.ask("checkpoint/create", json!({ "adapter": HUB }));
+        scene.ask("adapter/mode", json!({ "adapter": HUB, "mode": MODE }));
+        (bonds, older)
+    }
+
+    fn of(scene: &Scene<SimWorld>, bonds: BTreeSet<String>, older: BTreeSet<String>) -> Self {
         let folder = tempfile::Builder::new().prefix("bk").tempdir().unwrap();
         copy(&scene.setup.data_dir(), &folder.path().join("data"));
         Self { folder, bonds, older }
     }
 
-    /// Files of the store, relative to it.
+    /// Files of the data folder, relative to it.
     fn files(&self) -> Vec<PathBuf> {
-        let store = self.folder.path().join("data/store");
+        let data = self.folder.path().join("data");
         let mut files = Vec::new();
-        collect(&store, &store, &mut files);
+        collect(&data, &data, &mut files);
         files.sort();
         files
     }
 }
 
-fn wait_snapshot(scene: &Scene<SimWorld>, peer: &str) {
+fn wait_snapshot(scene: &Scene<SimWorld>, holds: &str) {
     let file = snapshot(&scene.setup.data_dir().join("store"));
     let until = std::time::Instant::now() + super::observer::LIMIT;
-    while !fs::read_to_string(&file).is_ok_and(|text| text.contains(peer)) {
-        assert!(std::time::Instant::now() < until, "no snapshot has {peer}");
+    while !fs::read_to_string(&file).is_ok_and(|text| text.contains(holds)) {
+        assert!(std::time::Instant::now() < until, "no snapshot has {holds}");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
@@ -170,12 +203,20 @@ impl Bench {
         data.join("store")
     }
 
-    /// Starts the service; it must serve at least these bonds. The state of the store.
+    /// Starts the service; it must serve at least these bonds, and the last change. The state of the store.
     fn serves(&mut self, what: &str, bonds: &BTreeSet<String>) -> String {
+        self.serves_in_mode(what, bonds, MODE)
+    }
+
+    fn serves_in_mode(&mut self, what: &str, bonds: &BTreeSet<String>, mode: &str) -> String {
         println!("{what}");
         let since = self.scene.observer.mark();
         self.scene.start();
         storm::list(&self.scene, what, since, |peers| peers.is_superset(bonds));
+        let state = self.scene.state(what, HUB, |state| state["mode"].is_string());
+        assert_eq!(state["mode"], mode, "{what}: what is known of the adapter is older than it was");
+        let copies = self.scene.ask("checkpoint/list", json!({}));
+        assert!(copies["checkpoints"].is_array(), "{what}: {copies}");
         let info = self
             .scene
             .observer
@@ -208,11 +249,16 @@ fn one_rotten_file_costs_no_bond(closed: bool) {
     let golden = Golden::new(&mut bench.random, closed);
     let rounds = if everything() { 30 } else { 1 };
     let mut alarms = 0;
-    for file in golden.files() {
+    let files = golden.files();
+    let has = |name: &str| files.iter().any(|file| file.starts_with(name));
+    assert!(
+        ["audit.jsonl", "store/checkpoints", "store/sled/db", "store/fingerprint.key"].into_iter().all(has)
+    );
+    for file in &files {
         for damage in DAMAGES {
             for _ in 0..rounds {
                 let store = bench.put(&golden);
-                damage.strike(&store.join(&file), &mut bench.random);
+                damage.strike(&store.with_file_name(file), &mut bench.random);
                 let what = format!("{damage:?} {}", file.display());
                 if damage == Damage::Unreadable && file.ends_with("lock") {
                     // Whether another instance is there cannot be known.
@@ -229,15 +275,62 @@ fn one_rotten_file_costs_no_bond(closed: bool) {
                     );
                 }
                 let name = file.display().to_string();
-                let matters = name == "sled/db" || name.starts_with("snapshots");
-                let quiet = matches!(damage, Damage::FlippedBit | Damage::ZeroedPage | Damage::Gone);
-                // What was cut off the database may be what it had no use for any more.
-                let must = matters && !quiet && !(name == "sled/db" && damage == Damage::Truncated);
+                // Damage in the middle of a snapshot is found when the service is up.
+                let later = matches!(damage, Damage::FlippedBit | Damage::ZeroedPage | Damage::Gone);
+                let must = name == "store/sled/db" || (name.starts_with("store/snapshots") && !later);
                 assert!(!must || state == "rebuilt", "{what}: no alarm");
             }
         }
     }
     assert!(alarms > 5, "hardly any damage was noticed");
+}
+
+/// What keys a sealed store: without it nothing may be served and nothing changed.
+const SEAL: &str = "store/seal.age";
+
+#[test]
+fn one_rotten_file_of_a_sealed_store_costs_no_bond_and_a_rotten_key_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.scene.setup.set("STORE__SEAL_PASSPHRASE", PASSPHRASE);
+    let golden = Golden::sealed(&mut bench.random);
+    let files = golden.files();
+    assert!(files.contains(&PathBuf::from(SEAL)));
+    for file in &files {
+        let mut damages = DAMAGES.to_vec();
+        while !everything() && damages.len() > 2 {
+            damages.remove(bench.random.index(damages.len()));
+        }
+        for damage in damages {
+            let store = bench.put(&golden);
+            damage.strike(&store.with_file_name(file), &mut bench.random);
+            let what = format!("{damage:?} {}, sealed", file.display());
+            let name = file.display().to_string();
+            if name == SEAL || (damage == Damage::Unreadable && file.ends_with("lock")) {
+                println!("{what}");
+                let before = octets(&golden, &store);
+                assert!(bench.refuses(&what).contains("store"), "{what}");
+                assert!(octets(&golden, &store) == before, "{what}: something was changed");
+                continue;
+            }
+            let state = bench.serves(&what, &golden.bonds);
+            let must =
+                name == "store/sled/db" || (name.starts_with("store/snapshots") && damage != Damage::Gone);
+            assert!(
+                if must { state == "rebuilt" } else { ["ok", "rebuilt"].contains(&&*state) },
+                "{what}: {state}"
+            );
+            assert!(
+                damage == Damage::Gone || !must || is_kept_aside(&store),
+                "{what}: nothing was kept aside"
+            );
+        }
+    }
+}
+
+/// What stands in the files of a folder, but for the lock, which names who had it last.
+fn octets(golden: &Golden, store: &Path) -> Vec<Option<Vec<u8>>> {
+    let names = golden.files().into_iter().filter(|file| !file.ends_with("lock"));
+    names.map(|file| fs::read(store.with_file_name(file)).ok()).collect()
 }
 
 #[test]
@@ -287,7 +380,8 @@ fn the_snapshots_alone_have_all_bonds() {
     let store = bench.put(&golden);
     Damage::Garbage.strike(&store.join("sled/db"), &mut bench.random);
     Damage::Garbage.strike(&snapshot(&store), &mut bench.random);
-    assert_eq!(bench.serves("only the snapshot before the last left", &golden.older), "rebuilt");
+    let state = bench.serves_in_mode("only the snapshot before the last left", &golden.older, "auto");
+    assert_eq!(state, "rebuilt");
     assert!(is_kept_aside(&store));
 }
 
@@ -336,14 +430,10 @@ fn what_cannot_be_read_at_all_is_not_taken_for_empty() {
     for file in [current.clone(), current.with_extension("json.1")] {
         Damage::Garbage.strike(&file, &mut bench.random);
     }
-    let before: Vec<_> = golden.files().iter().map(|file| fs::read(store.join(file)).unwrap()).collect();
+    let before = octets(&golden, &store);
     let said = bench.refuses("nothing can be read");
     assert!(said.contains("restore the folder from a backup"), "{said}");
-    let after: Vec<_> = golden.files().iter().map(|file| fs::read(store.join(file)).unwrap()).collect();
-    let names = golden.files();
-    for ((name, before), after) in names.iter().zip(before).zip(after) {
-        assert!(before == after || name.ends_with("lock"), "{} was changed", name.display());
-    }
+    assert!(octets(&golden, &store) == before, "something was changed");
     // The same with folders that cannot be read.
     let store = bench.put(&golden);
     for folder in ["sled", "snapshots"] {

@@ -32,6 +32,13 @@ fn every_announced_bond_is_there_after_kills_at_any_moment() {
         storm::list(&scene, &format!("the bonds after kill {kill}"), since, |_| true);
         let missing: Vec<String> = promised.difference(&storm::everybody(&scene)).cloned().collect();
         assert!(missing.is_empty(), "kill {kill} has cost {missing:?}");
+        // And nothing is damaged: no alarm.
+        scene.observer.wait_latest_since(
+            &format!("a store in order after kill {kill}"),
+            "bridge/info",
+            since,
+            |info| info["store"]["state"] == "ok",
+        );
     }
     assert!(
         storm::announced(&scene).len() as u64 > kills / 4,

@@ -127,7 +127,15 @@ fn a_clock_that_jumps_costs_no_bond_and_no_checkpoint() {
         storm::list(&scene, &what, since, |peers| *peers == promised);
         wait_heard_by_kernel(&scene);
     }
+    // Copies of other times make no room for today's: the newest stay whatever their age is.
+    let copies = scene.ask("checkpoint/list", serde_json::json!({ "adapter": HUB }));
+    assert!(copies["checkpoints"].as_array().unwrap().len() >= 5, "{copies}");
+    // And the copy that is taken now is found, though others say that they come after it.
+    let before = storm::everybody(&scene);
     scene.ask("bonds/forget", serde_json::json!({ "adapter": HUB, "peer": storm::peer(1) }));
+    assert!(!storm::everybody(&scene).contains(&storm::peer(1)));
+    scene.ask("bonds/undo", serde_json::json!({ "adapter": HUB }));
+    assert_eq!(storm::everybody(&scene), before);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What one of our own copies is, told from its first and last octets.
 //!
-//! A copy of one adapter in the compact layout has a `summary` before its bonds: address, generation, and a check
-//! over both and the digest at the end. Reading it costs two short reads, whatever the size. A glance says what the
+//! A copy of one adapter in the compact layout has a `summary` before its bonds: address, generation, revision, and a
+//! check over them and the digest at the end. Reading it costs two short reads, whatever the size. A glance says what the
 //! copy held when it was written; only [`verify`] says that it still does. Must never take for a copy of ours what
 //! anybody else has written: in doubt there is nothing to see, and the copy is read whole.
 
@@ -34,17 +34,22 @@ const CHECK_OCTETS: usize = 8;
 pub(super) struct SummaryDto {
     address: String,
     generation: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
     check: String,
 }
 
 impl SummaryDto {
-    pub fn new(address: &str, generation: u64, digest: &[u8; DIGEST_OCTETS]) -> Self {
+    pub fn new(address: &str, generation: u64, revision: Option<u64>, digest: &[u8; DIGEST_OCTETS]) -> Self {
         let mut hash = Sha256::new();
         hash.update(address);
         hash.update(generation.to_le_bytes());
+        if let Some(revision) = revision {
+            hash.update(revision.to_le_bytes());
+        }
         hash.update(digest);
         let check = hex::encode(&hash.finalize()[..CHECK_OCTETS]);
-        Self { address: address.to_owned(), generation, check }
+        Self { address: address.to_owned(), generation, revision, check }
     }
 }
 
@@ -53,6 +58,8 @@ impl SummaryDto {
 pub struct Glance {
     pub address: AdapterAddress,
     pub generation: u64,
+    /// How many times the adapter's state had been stored; 0 where that is not stated.
+    pub revision: u64,
     /// Over the canonical text of what was written.
     pub digest: [u8; DIGEST_OCTETS],
 }
@@ -87,11 +94,12 @@ fn look(head: &[u8], tail: &[u8]) -> Option<(Glance, usize)> {
     if !head[end..].starts_with(ADAPTERS) {
         return None;
     }
-    if SummaryDto::new(&stated.address, stated.generation, &digest).check != stated.check {
+    if SummaryDto::new(&stated.address, stated.generation, stated.revision, &digest).check != stated.check {
         return None;
     }
     let address = stated.address.parse().ok()?;
-    Some((Glance { address, generation: stated.generation, digest }, end + ADAPTERS.len()))
+    let (generation, revision) = (stated.generation, stated.revision.unwrap_or_default());
+    Some((Glance { address, generation, revision, digest }, end + ADAPTERS.len()))
 }
 
 fn position(text: &[u8], wanted: &[u8]) -> Option<usize> {
@@ -104,21 +112,21 @@ mod tests {
     use crate::bond::testing::secure_bond;
     use crate::bond::{AdapterRecord, BondTable, UnixMillis};
     use crate::format::ExportAdapter;
-    use crate::format::bondkeeper::{Layout, digest, read, write};
+    use crate::format::bondkeeper::{Layout, digest_copy, read, write, write_copy};
 
     const ADDRESS: &str = "00:1A:7D:DA:71:11";
+    const NOW: UnixMillis = UnixMillis(1_795_225_339_120);
 
-    fn with_copy<T>(layout: Layout, look: impl FnOnce(&[u8], [u8; 32]) -> T) -> T {
+    fn with_copy<T>(revision: u64, look: impl FnOnce(&[u8], [u8; 32]) -> T) -> T {
         let mut table = BondTable::new();
         for number in 0..20 {
             table.insert(secure_bond(&format!("C0:FF:EE:00:00:{number:02X}"), number)).unwrap();
         }
         let record = AdapterRecord { name: Some(",\"summary\":{}".to_owned()), ..AdapterRecord::default() };
         let address = ADDRESS.parse().unwrap();
-        let adapter =
-            || ExportAdapter { address: Some(address), record: &record, table: &table, peers: None };
-        let bytes = write(&[adapter()], UnixMillis(1_795_225_339_120), layout).unwrap();
-        look(&bytes, digest(&[adapter()]).unwrap())
+        let adapter = ExportAdapter { address: Some(address), record: &record, table: &table, peers: None };
+        let bytes = write_copy(&adapter, revision, NOW).unwrap();
+        look(&bytes, digest_copy(&adapter, revision).unwrap())
     }
 
     fn ends(copy: &[u8]) -> Option<Glance> {
@@ -128,19 +136,22 @@ mod tests {
 
     #[test]
     fn the_ends_of_a_copy_say_what_the_whole_of_it_is() {
-        with_copy(Layout::Compact, |copy, digest| {
-            let expected = Glance { address: ADDRESS.parse().unwrap(), generation: 20, digest };
-            assert_eq!(ends(copy), Some(expected));
-            assert_eq!(verify(copy), Some(expected));
-            let whole = read(copy).unwrap();
-            assert_eq!(whole.adapters[0].table.generation(), 20);
-            assert!(whole.report.notes.is_empty(), "{:?}", whole.report.notes);
-        });
+        for revision in [0, 1, u64::MAX] {
+            with_copy(revision, |copy, digest| {
+                let expected = Glance { address: ADDRESS.parse().unwrap(), generation: 20, revision, digest };
+                assert_eq!(ends(copy), Some(expected));
+                assert_eq!(verify(copy), Some(expected));
+                let whole = read(copy).unwrap();
+                let adapter = &whole.adapters[0];
+                assert_eq!((adapter.table.generation(), adapter.revision), (20, revision));
+                assert!(whole.report.notes.is_empty(), "{:?}", whole.report.notes);
+            });
+        }
     }
 
     #[test]
     fn no_damaged_octet_passes_for_the_whole_and_none_of_the_ends_for_a_glance() {
-        with_copy(Layout::Compact, |copy, _| {
+        with_copy(7, |copy, _| {
             let original = ends(copy);
             for at in 0..copy.len() {
                 let mut damaged = copy.to_vec();
@@ -161,9 +172,11 @@ mod tests {
 
     #[test]
     fn what_is_laid_out_for_people_is_read_whole() {
-        with_copy(Layout::Pretty, |copy, _| {
-            assert_eq!(ends(copy), None);
-            assert_eq!(verify(copy), None);
-        });
+        let (record, table) = (AdapterRecord::default(), BondTable::new());
+        let address = ADDRESS.parse().ok();
+        let adapter = ExportAdapter { address, record: &record, table: &table, peers: None };
+        let copy = write(&[adapter], NOW, Layout::Pretty).unwrap();
+        assert_eq!(ends(&copy), None);
+        assert_eq!(verify(&copy), None);
     }
 }

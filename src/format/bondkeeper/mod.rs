@@ -64,6 +64,8 @@ pub struct AdapterCopy {
     pub address: AdapterAddress,
     pub record: AdapterRecord,
     pub table: BondTable,
+    /// How many times the adapter's state had been stored; 0 where that is not stated.
+    pub revision: u64,
 }
 
 /// A document that was read.
@@ -153,9 +155,18 @@ pub fn write_to(
     Ok((count, write::losses(adapters)))
 }
 
-/// The digest that a document of these adapters has; what is left out of [`write`] is left out here.
-pub fn digest(adapters: &[ExportAdapter<'_>]) -> Result<[u8; 32], FormatError> {
-    write::digest(adapters)
+/// Writes a copy of our own, of one adapter whose state was stored so many times; 0 where that says nothing.
+pub fn write_copy(
+    adapter: &ExportAdapter<'_>,
+    revision: u64,
+    created_at: UnixMillis,
+) -> Result<Zeroizing<Vec<u8>>, FormatError> {
+    write::copy(adapter, revision, created_at)
+}
+
+/// The digest that such a copy has; what is left out of [`write_copy`] is left out here.
+pub fn digest_copy(adapter: &ExportAdapter<'_>, revision: u64) -> Result<[u8; 32], FormatError> {
+    write::digest_copy(adapter, revision)
 }
 
 fn export(adapters: &[ExportAdapter<'_>], options: &ExportOptions) -> Result<Exported, FormatError> {

@@ -20,7 +20,7 @@ pub(super) const CHECK_OCTETS: usize = 8;
 
 const DOCUMENT_FIELDS: [&str; 8] =
     ["format", "version", "source", "byte_order", "created_at", "summary", "adapters", "digest"];
-const ADAPTER_FIELDS: [&str; 12] = [
+const ADAPTER_FIELDS: [&str; 13] = [
     "address",
     "address_type",
     "bonds",
@@ -31,6 +31,7 @@ const ADAPTER_FIELDS: [&str; 12] = [
     "mode",
     "name",
     "opaque",
+    "revision",
     "tombstones",
     "undo",
 ];
@@ -134,11 +135,12 @@ impl Reading {
         let tombstones = fields.required("tombstones", tombstones)?;
         if self.digest_fits {
             let table = BondTable::from_stored(generation, entries, tombstones);
-            Ok(AdapterCopy { address, record: record(&fields)?, table })
+            let revision = fields.optional("revision", Json::as_integer)?.unwrap_or_default();
+            Ok(AdapterCopy { address, record: record(&fields)?, table, revision })
         } else {
             // Only the bonds have checks of their own; nothing else of a damaged copy is believed.
             let table = BondTable::from_stored(0, entries, []);
-            Ok(AdapterCopy { address, record: AdapterRecord::default(), table })
+            Ok(AdapterCopy { address, record: AdapterRecord::default(), table, revision: 0 })
         }
     }
 

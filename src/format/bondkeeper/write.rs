@@ -56,6 +56,8 @@ struct AdapterDto<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     opaque: Vec<OpaqueDto<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
     tombstones: Vec<TombstoneDto>,
     #[serde(skip_serializing_if = "Option::is_none")]
     undo: Option<UndoDto<'a>>,
@@ -188,11 +190,28 @@ pub(super) fn document(
     created_at: UnixMillis,
     layout: Layout,
 ) -> Result<Zeroizing<Vec<u8>>, FormatError> {
+    let mut bytes = room(adapters, layout);
+    let adapters = adapters.iter().map(adapter_dto).collect::<Result<_, _>>()?;
+    dto_to(adapters, created_at, layout, &mut *bytes)?;
+    Ok(bytes)
+}
+
+/// One of our own copies, which says how many times the state was stored.
+pub(super) fn copy(
+    adapter: &ExportAdapter<'_>,
+    revision: u64,
+    created_at: UnixMillis,
+) -> Result<Zeroizing<Vec<u8>>, FormatError> {
+    let mut bytes = room(std::slice::from_ref(adapter), Layout::Compact);
+    let adapters = vec![copy_dto(adapter, revision)?];
+    dto_to(adapters, created_at, Layout::Compact, &mut *bytes)?;
+    Ok(bytes)
+}
+
+fn room(adapters: &[ExportAdapter<'_>], layout: Layout) -> Zeroizing<Vec<u8>> {
     let bond_count: usize = adapters.iter().map(|adapter| adapter.entries().count()).sum();
     let room = BOND_OCTETS_EXPECTED * (bond_count + 4) * if layout == Layout::Pretty { 2 } else { 1 };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    document_into(adapters, created_at, layout, &mut *bytes)?;
-    Ok(bytes)
+    Zeroizing::new(Vec::with_capacity(room))
 }
 
 /// Writes it in pieces of [`WRITTEN_OCTETS`]; a failure to write is [`FormatError::Write`].
@@ -203,20 +222,22 @@ pub(super) fn document_to(
     out: &mut dyn Write,
 ) -> Result<(), FormatError> {
     let mut pieces = Pieces::new(out, WRITTEN_OCTETS);
-    document_into(adapters, created_at, layout, &mut pieces)?;
+    let adapters = adapters.iter().map(adapter_dto).collect::<Result<_, _>>()?;
+    dto_to(adapters, created_at, layout, &mut pieces)?;
     pieces.finish().map(drop).map_err(|_| FormatError::Write)
 }
 
-fn document_into(
-    adapters: &[ExportAdapter<'_>],
+fn dto_to(
+    adapters: Vec<AdapterDto<'_>>,
     created_at: UnixMillis,
     layout: Layout,
     out: &mut impl Write,
 ) -> Result<(), FormatError> {
-    let adapters: Vec<_> = adapters.iter().map(adapter_dto).collect::<Result<_, _>>()?;
     let digest = digest_of(&adapters)?;
     let summary = match (&adapters[..], layout) {
-        ([adapter], Layout::Compact) => Some(SummaryDto::new(&adapter.address, adapter.generation, &digest)),
+        ([adapter], Layout::Compact) => {
+            Some(SummaryDto::new(&adapter.address, adapter.generation, adapter.revision, &digest))
+        }
         _ => None,
     };
     let document = DocumentDto {
@@ -237,10 +258,13 @@ fn document_into(
     out.write_all(b"\n").map_err(|_| FormatError::Write)
 }
 
-/// The digest that a document of these adapters has.
-pub(super) fn digest(adapters: &[ExportAdapter<'_>]) -> Result<[u8; 32], FormatError> {
-    let adapters: Vec<_> = adapters.iter().map(adapter_dto).collect::<Result<_, _>>()?;
-    digest_of(&adapters)
+/// The digest that [`copy`] writes.
+pub(super) fn digest_copy(adapter: &ExportAdapter<'_>, revision: u64) -> Result<[u8; 32], FormatError> {
+    digest_of(&[copy_dto(adapter, revision)?])
+}
+
+fn copy_dto<'a>(adapter: &ExportAdapter<'a>, revision: u64) -> Result<AdapterDto<'a>, FormatError> {
+    Ok(AdapterDto { revision: Some(revision).filter(|revision| *revision > 0), ..adapter_dto(adapter)? })
 }
 
 /// What a document of these adapters carries, for the caller's report.
@@ -295,6 +319,7 @@ fn adapter_dto<'a>(adapter: &ExportAdapter<'a>) -> Result<AdapterDto<'a>, Format
         mode: record.mode.map(crate::bond::Mode::as_str),
         name: record.name.as_deref().map(check::shortened),
         opaque: record.opaque.iter().map(OpaqueDto::of).collect(),
+        revision: None,
         tombstones: tombstones
             .map(|tombstone| TombstoneDto {
                 address: tombstone.peer.to_string(),

@@ -30,7 +30,8 @@ impl Handler<BondsChanged> for StoreActor {
             }
             return;
         }
-        self.newest.insert(adapter, Held { table, record });
+        // The commit counts.
+        self.newest.insert(adapter, Held { table, record, revision: 0 });
         self.take(adapter, ctx);
     }
 }

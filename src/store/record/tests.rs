@@ -239,11 +239,16 @@ fn adapters_seals_removals_and_headers_come_back() {
     };
     let (unknown, on) = (identity(None), identity(Some(Privacy::On)));
     let seal = Seal { bond_count: 1, removal_count: 2, stamps: u32::MAX };
+    fn of(record: &AdapterRecord, revision: u64) -> ContentRef<'_> {
+        ContentRef::Adapter { record, revision }
+    }
+    let owned =
+        |record: &AdapterRecord, revision| Content::Adapter { record: Box::new(record.clone()), revision };
     for (given, wanted) in [
-        (ContentRef::Adapter(&full), Content::Adapter(Box::new(full.clone()))),
-        (ContentRef::Adapter(&AdapterRecord::default()), Content::Adapter(Box::default())),
-        (ContentRef::Adapter(&unknown), Content::Adapter(Box::new(unknown.clone()))),
-        (ContentRef::Adapter(&on), Content::Adapter(Box::new(on.clone()))),
+        (of(&full, 0), owned(&full, 0)),
+        (of(&AdapterRecord::default(), 1), owned(&AdapterRecord::default(), 1)),
+        (of(&unknown, u64::MAX), owned(&unknown, u64::MAX)),
+        (of(&on, 2), owned(&on, 2)),
         (ContentRef::Seal(seal), Content::Seal(seal)),
         (ContentRef::Removal, Content::Removal),
         (ContentRef::Header, Content::Header),

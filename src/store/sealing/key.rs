@@ -38,7 +38,8 @@ impl StoreKey {
         Self::of_identity(Identity::generate())
     }
 
-    fn of_identity(identity: Identity) -> io::Result<Self> {
+    /// Of a key pair that is known already.
+    pub fn of_identity(identity: Identity) -> io::Result<Self> {
         let mut random = [0; NONCE_RANDOM_OCTETS];
         File::open(RANDOM_SOURCE)?.read_exact(&mut random)?;
         let text = identity.to_text();

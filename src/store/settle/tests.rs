@@ -1,14 +1,16 @@
 use super::*;
+use crate::bond::Fingerprint;
+use crate::bond::health::{Health, Track};
 use crate::bond::testing::peer;
 use crate::format::bondkeeper::AdapterCopy;
 use crate::store::testing::{ADAPTER, adapter, peer_text, same_tables, table_of};
 
 fn found(table: BondTable, intact: bool) -> Found {
-    Found { table, record: Some(AdapterRecord::default()), intact, lost: Vec::new() }
+    Found { table, record: Some(AdapterRecord::default()), intact, ..Found::default() }
 }
 
 fn copy(table: BondTable) -> AdapterCopy {
-    AdapterCopy { address: adapter(ADAPTER), record: AdapterRecord::default(), table }
+    AdapterCopy { address: adapter(ADAPTER), record: AdapterRecord::default(), table, revision: 0 }
 }
 
 fn intact(table: BondTable) -> Snapshots {
@@ -111,17 +113,88 @@ fn nothing_readable_is_not_nothing() {
     assert!(empty.held.table.is_empty() && empty.database_is_good);
 }
 
-#[test]
-fn what_is_known_of_the_adapter_comes_from_the_database_first() {
+/// A database and a snapshot with a record each, by its name and revision.
+fn with_records(database: (BondTable, u64), snapshot: (BondTable, u64)) -> (Found, Snapshots) {
     let named = |name: &str| AdapterRecord { name: Some(name.to_owned()), ..AdapterRecord::default() };
-    let mut database = found(table_of(1), true);
-    database.record = Some(named("database"));
-    let mut file = copy(table_of(2));
-    file.record = named("snapshot");
-    let snapshots = Snapshots { current: FileState::Intact(file), predecessor: FileState::Missing };
-    assert_eq!(settled(&database, &snapshots).held.record, named("database"));
-    database.record = None;
-    assert_eq!(settled(&database, &snapshots).held.record, named("snapshot"));
+    let found = Found { record: Some(named("database")), revision: database.1, ..found(database.0, true) };
+    let file = AdapterCopy { record: named("snapshot"), revision: snapshot.1, ..copy(snapshot.0) };
+    (found, Snapshots { current: FileState::Intact(file), predecessor: FileState::Missing })
+}
+
+#[test]
+fn what_is_known_of_the_adapter_comes_from_the_later_copy_and_of_equals_from_the_database() {
+    for (database, snapshot, wanted, is_good) in [
+        ((1, 5), (1, 5), "database", true),
+        ((1, 6), (1, 5), "database", true),
+        ((2, 6), (1, 5), "database", true),
+        ((1, 5), (1, 6), "snapshot", false),
+        ((1, 5), (2, 6), "snapshot", false),
+        // The bonds were kept and the record was not.
+        ((2, 5), (1, 6), "snapshot", false),
+        // A release that counts nothing has written one of them.
+        ((1, 0), (1, 0), "database", true),
+        ((1, 0), (2, 0), "snapshot", false),
+        ((1, 5), (1, 0), "database", true),
+        ((2, 0), (1, 6), "database", true),
+        ((1, 0), (1, 6), "database", true),
+        // Nobody counts so far, but a file may say anything.
+        ((1, 5), (1, u64::MAX), "snapshot", false),
+        ((2, u64::MAX), (1, u64::MAX), "database", true),
+    ] {
+        let given = |(bonds, revision)| (table_of(bonds), revision);
+        let (found, snapshots) = with_records(given(database), given(snapshot));
+        let outcome = settled(&found, &snapshots);
+        let what = format!("{database:?} beside {snapshot:?}");
+        assert_eq!(outcome.held.record.name.as_deref(), Some(wanted), "{what}");
+        assert_eq!(outcome.database_is_good, is_good, "{what}");
+        assert_eq!(outcome.problems.is_empty(), is_good, "{what}: {:?}", outcome.problems);
+        assert!(same_tables(&outcome.held.table, &table_of(database.0.max(snapshot.0))), "{what}");
+        // Of what is served no copy is the later one.
+        assert!(outcome.held.revision >= database.1.max(snapshot.1), "{what}");
+    }
+}
+
+#[test]
+fn what_is_put_together_comes_after_all_that_it_was_taken_from() {
+    let (found, snapshots) = with_records((table_of(2), 5), (table_of(1), 6));
+    let outcome = settled(&found, &snapshots);
+    assert_eq!(outcome.held.revision, 7);
+    assert!(!outcome.snapshot_is_good);
+    assert_eq!(
+        outcome.problems,
+        [
+            "the database was older than the snapshot",
+            "2 bond(s) were taken from the database",
+            "what is known of the adapter itself was taken from the snapshot"
+        ]
+    );
+}
+
+#[test]
+fn a_database_that_has_lost_the_record_alone_is_damaged_where_a_snapshot_has_it() {
+    let (mut found, snapshots) = with_records((table_of(1), 0), (table_of(1), 5));
+    found.record = None;
+    let outcome = settled(&found, &snapshots);
+    assert!(!outcome.database_is_good);
+    assert_eq!(outcome.held.record.name.as_deref(), Some("snapshot"));
+    // One that was being dropped when the power went: its snapshots went first.
+    let outcome = settled(&found, &Snapshots::default());
+    assert!(outcome.database_is_good && outcome.problems.is_empty());
+}
+
+#[test]
+fn the_evidence_that_only_an_older_database_has_is_kept() {
+    let (mut found, snapshots) = with_records((table_of(1), 5), (table_of(1), 6));
+    let track = Track {
+        fingerprint: Fingerprint::from_octets([1, 2, 3, 4]),
+        verdict: Health::Stale,
+        failure_count: 3,
+        evidence: Vec::new(),
+    };
+    let tracks = std::collections::BTreeMap::from([(peer(&peer_text(0)), track)]);
+    found.record.as_mut().unwrap().health = tracks.clone();
+    let record = settled(&found, &snapshots).held.record;
+    assert_eq!((record.name.as_deref(), record.health), (Some("snapshot"), tracks));
 }
 
 #[test]

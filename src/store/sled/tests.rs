@@ -45,7 +45,7 @@ fn what_was_committed_is_there_after_a_restart() {
     table.remove(peer(&peer_text(1)));
     table.insert(secure_bond(&peer_text(9), 9)).unwrap();
     let record = AdapterRecord { name: Some("hub".to_owned()), ..AdapterRecord::default() };
-    let changed = Held { table: table.clone().into(), record: record.clone() };
+    let changed = Held { table: table.clone().into(), record: record.clone(), revision: 7 };
     database.commit(&[(adapter(ADAPTER), changed), (adapter(OTHER), Held::default())]).unwrap();
     database.close();
 
@@ -53,7 +53,7 @@ fn what_was_committed_is_there_after_a_restart() {
     let found = &contents.adapters[&adapter(ADAPTER)];
     assert!(found.intact && found.lost.is_empty());
     assert!(same_tables(&found.table, &table));
-    assert_eq!(found.record.as_ref(), Some(&record));
+    assert_eq!((found.record.as_ref(), found.revision), (Some(&record), 7));
     assert!(contents.adapters[&adapter(OTHER)].intact, "an adapter without bonds is known");
 }
 

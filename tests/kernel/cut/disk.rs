@@ -1,5 +1,6 @@
 //! A disk with a volatile cache, for QEMU to use: a server of the NBD protocol on a Unix socket. What was written
-//! since the last flush may be lost, kept or torn when the power goes, each write by itself.
+//! since the last flush may be lost, kept or torn when the power goes, each write by itself. So that a cut finds such
+//! writes, the disk can hold a flush: it is never answered, and what it was to make last is still in doubt.
 //!
 //! Source: [NBD doc/proto.md of the Network Block Device project], fixed newstyle, simple replies. One client at a time.
 
@@ -8,7 +9,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use super::random::Random;
 
@@ -41,7 +43,13 @@ const INVALID: u32 = 22;
 /// See the module text.
 pub struct Disk {
     socket: PathBuf,
-    state: Arc<Mutex<State>>,
+    served: Arc<Served>,
+}
+
+struct Served {
+    state: Mutex<State>,
+    /// The power is about to go, or has gone.
+    held: Condvar,
 }
 
 struct State {
@@ -50,7 +58,18 @@ struct State {
     /// What the guest reads: with every write.
     current: File,
     octets: u64,
-    unflushed: Vec<(u64, Vec<u8>)>,
+    /// Since the last flush, in their order.
+    unflushed: Vec<Unflushed>,
+    /// So many flushes are still carried out that have something to make last.
+    flushes_left: Option<usize>,
+    is_held: bool,
+}
+
+struct Unflushed {
+    offset: u64,
+    octets: Vec<u8>,
+    /// No cut takes it away.
+    is_forced: bool,
 }
 
 /// What a cut has done.
@@ -59,6 +78,13 @@ pub struct Losses {
     pub kept: usize,
     pub torn: usize,
     pub lost: usize,
+}
+
+impl Losses {
+    /// Writes that the cut has found in doubt.
+    pub const fn count(self) -> usize {
+        self.kept + self.torn + self.lost
+    }
 }
 
 impl Disk {
@@ -74,16 +100,31 @@ impl Disk {
             octets: std::fs::metadata(image).unwrap().len(),
             current: open(&current),
             unflushed: Vec::new(),
+            flushes_left: None,
+            is_held: false,
         };
-        let state = Arc::new(Mutex::new(state));
-        let (listener, served) = (UnixListener::bind(&socket).unwrap(), Arc::clone(&state));
+        let served = Arc::new(Served { state: Mutex::new(state), held: Condvar::new() });
+        let (listener, ours) = (UnixListener::bind(&socket).unwrap(), Arc::clone(&served));
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 // The end of a connection is the end of a guest.
-                let _ = negotiate(&client, &served).and_then(|()| transmit(&client, &served));
+                let _ = negotiate(&client, &ours).and_then(|()| transmit(&client, &ours));
             }
         });
-        Self { socket, state }
+        Self { socket, served }
+    }
+
+    /// From now on so many flushes are carried out, of those that have something to make last; the next such is held,
+    /// and nothing is answered any more.
+    pub fn hold_after(&self, flushes: usize) {
+        self.served.state.lock().unwrap().flushes_left = Some(flushes);
+    }
+
+    /// Until a flush is held; false when none was within this time.
+    pub fn wait_held(&self, limit: Duration) -> bool {
+        let state = self.served.state.lock().unwrap();
+        let (state, _) = self.served.held.wait_timeout_while(state, limit, |state| !state.is_held).unwrap();
+        state.is_held
     }
 
     pub fn socket(&self) -> &Path {
@@ -92,10 +133,11 @@ impl Disk {
 
     /// The power is gone: decides what becomes of every write that was not flushed.
     pub fn cut(&self, random: &mut Random) -> Losses {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.served.state.lock().unwrap();
         let mut losses = Losses::default();
-        for (offset, octets) in std::mem::take(&mut state.unflushed) {
+        for Unflushed { offset, octets, is_forced } in std::mem::take(&mut state.unflushed) {
             let kept = match random.below(3) {
+                _ if is_forced => octets.len(),
                 0 => octets.len(),
                 1 => random.index(octets.len() / SECTOR_OCTETS + 1) * SECTOR_OCTETS,
                 _ => 0,
@@ -112,26 +154,35 @@ impl Disk {
         let mut image = vec![0; usize::try_from(state.octets).unwrap()];
         state.stable.read_exact_at(&mut image, 0).unwrap();
         state.current.write_all_at(&image, 0).unwrap();
+        (state.flushes_left, state.is_held) = (None, false);
+        self.served.held.notify_all();
         losses
     }
 }
 
 impl State {
-    fn write(&mut self, offset: u64, octets: Vec<u8>, forced: bool) -> io::Result<()> {
+    fn write(&mut self, offset: u64, octets: Vec<u8>, is_forced: bool) -> io::Result<()> {
         self.current.write_all_at(&octets, offset)?;
-        if forced {
-            // Older writes of the same place must not come over it.
-            self.flush()?;
-            self.stable.write_all_at(&octets, offset)
-        } else {
-            self.unflushed.push((offset, octets));
-            Ok(())
+        self.unflushed.push(Unflushed { offset, octets, is_forced });
+        Ok(())
+    }
+
+    /// This flush is the one that is held.
+    fn holds_now(&mut self) -> bool {
+        if !self.unflushed.iter().any(|write| !write.is_forced) {
+            return false;
         }
+        match &mut self.flushes_left {
+            Some(0) => self.is_held = true,
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.is_held
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let stable = &self.stable;
-        self.unflushed.drain(..).try_for_each(|(offset, octets)| stable.write_all_at(&octets, offset))
+        self.unflushed.drain(..).try_for_each(|write| stable.write_all_at(&write.octets, write.offset))
     }
 }
 
@@ -154,7 +205,7 @@ fn number(octets: &[u8]) -> u64 {
     octets.iter().fold(0, |number, octet| number << 8 | u64::from(*octet))
 }
 
-fn negotiate(mut client: &UnixStream, state: &Mutex<State>) -> io::Result<()> {
+fn negotiate(mut client: &UnixStream, served: &Served) -> io::Result<()> {
     let greeting = [&MAGIC.to_be_bytes()[..], &OPTION_MAGIC.to_be_bytes(), &HANDSHAKE_FLAGS.to_be_bytes()];
     client.write_all(&greeting.concat())?;
     let _flags: [u8; 4] = take(client)?;
@@ -169,7 +220,7 @@ fn negotiate(mut client: &UnixStream, state: &Mutex<State>) -> io::Result<()> {
         };
         match option {
             OPTION_INFO | OPTION_GO => {
-                let octets = state.lock().unwrap().octets;
+                let octets = served.state.lock().unwrap().octets;
                 let export = [&[0, 0][..], &octets.to_be_bytes(), &EXPORT_FLAGS.to_be_bytes()].concat();
                 reply(REPLY_INFO, &export)?;
                 reply(REPLY_ACK, &[])?;
@@ -186,7 +237,7 @@ fn negotiate(mut client: &UnixStream, state: &Mutex<State>) -> io::Result<()> {
     }
 }
 
-fn transmit(mut client: &UnixStream, state: &Mutex<State>) -> io::Result<()> {
+fn transmit(mut client: &UnixStream, served: &Served) -> io::Result<()> {
     loop {
         let head: [u8; 28] = take(client)?;
         if number(&head[..4]) as u32 != REQUEST_MAGIC {
@@ -196,7 +247,12 @@ fn transmit(mut client: &UnixStream, state: &Mutex<State>) -> io::Result<()> {
         let (offset, length) = (number(&head[16..24]), number(&head[24..]) as usize);
         let mut data = Vec::new();
         let written = if kind == WRITE { take_many(client, length)? } else { Vec::new() };
-        let mut state = state.lock().unwrap();
+        let mut state = served.state.lock().unwrap();
+        if kind == FLUSH && state.holds_now() {
+            served.held.notify_all();
+            drop(served.held.wait_while(state, |state| state.is_held).unwrap());
+            return Ok(());
+        }
         let done = match kind {
             READ if length <= REQUEST_OCTETS_MAX => {
                 data = vec![0; length];
