@@ -79,12 +79,12 @@ pub struct Document {
     pub intact: bool,
 }
 
-/// How a document is laid out. The digest does not depend on it.
+/// How a document is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// For copies that only we read.
+    /// For copies that only we read: with what this node has observed of its bonds.
     Compact,
-    /// For people.
+    /// For people, and for other hosts.
     Pretty,
 }
 
@@ -153,7 +153,7 @@ pub fn write_to(
     Ok((count, write::losses(adapters)))
 }
 
-/// The digest that a document of these adapters has; what is left out of [`write`] is left out here.
+/// The digest that a copy of these adapters has, as [`write`] makes it in [`Layout::Compact`].
 pub fn digest(adapters: &[ExportAdapter<'_>]) -> Result<[u8; 32], FormatError> {
     write::digest(adapters)
 }
