@@ -12,7 +12,8 @@ COPY Cargo.toml Cargo.lock ./
 COPY crates crates
 RUN mkdir -p src docs benches/figures tests/blackbox tests/faults tests/image tests/kernel tests/sim \
     && echo 'fn main() {}' | tee src/main.rs benches/figures/main.rs tests/blackbox/main.rs tests/faults/main.rs \
-        tests/image/suite.rs tests/kernel/suite.rs tests/kernel/cut.rs tests/sim/selftest.rs > tests/sim/demo.rs \
+        tests/image/suite.rs tests/kernel/suite.rs tests/kernel/cut.rs tests/kernel/reboot.rs tests/sim/selftest.rs \
+        > tests/sim/demo.rs \
     && touch src/lib.rs \
     && cargo build --release --locked --bin bondkeeper \
     && rm -r src target/release/bondkeeper target/release/deps/bondkeeper* target/release/deps/libbondkeeper*

@@ -91,7 +91,7 @@ if wants lint; then
   cargo fmt --check
   cargo clippy --all-targets --quiet -- -D warnings
   # Not among "all": they do not run with `cargo test`.
-  cargo clippy --quiet --test kernel --test image --test cut -- -D warnings
+  cargo clippy --quiet --test kernel --test image --test cut --test reboot -- -D warnings
   install_missing systemd-analyze=systemd
   check_unit
 fi
@@ -123,11 +123,14 @@ if wants kernel; then
   say "building for the guest"
   suite=$(build_suite kernel)
   cut=$(build_suite cut)
+  reboot=$(build_suite reboot)
   for debian in ${BONDKEEPER_TEST_SUITES:-trixie}; do
     say "the same scenarios on the Linux kernel of Debian $debian"
     tests/kernel/build-guest.sh -s "$debian" "$work/guest-$debian"
     tests/kernel/run-guest.sh -c "$work/guest-$debian" -o "$work/out-$debian" -t 2700 \
       env BONDKEEPER_TEST_PYTHON="$BONDKEEPER_TEST_PYTHON" "$suite" --test-threads=1 --color never
+    say "that machine is rebooted, with bluetoothd first and with bluetoothd last"
+    "$reboot" "$work/guest-$debian" "$work/out-reboot-$debian"
     say "the power of that machine goes at random moments"
     "$cut" "$work/guest-$debian" "$work/out-cut-$debian"
     "$cut" control "$work/guest-$debian" "$work/out-cut-$debian"

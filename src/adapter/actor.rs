@@ -2,6 +2,7 @@
 //! frames in and commands out, keeps time, and carries messages. Decides nothing.
 
 mod handlers;
+mod outcome;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,8 +22,8 @@ use super::tables::{TableSource, Unreadable};
 use crate::bond::{AdapterAddress, PeerAddress, UnixMillis};
 use crate::mgmt::pump::{Batch, pump};
 use crate::mgmt::{
-    Channel, Command, CommandFailure, Endpoint, Incoming, LoadList, MgmtSender, MgmtSocket, Outcome,
-    PrivacySetting, RawAddress, Reception, Session, Status, Ticket, filter,
+    Channel, Command, Endpoint, Incoming, LoadList, MgmtSender, MgmtSocket, Outcome, PrivacySetting,
+    RawAddress, Reception, Session, Ticket, filter,
 };
 use crate::store::messages::{AdapterRecordChanged, BondsChanged, ReadCheckpoint, SaveCheckpoint};
 
@@ -209,15 +210,15 @@ impl AdapterActor {
     fn answered(&mut self, outcome: Outcome) {
         let now = self.now();
         match self.awaited.remove(&outcome.ticket) {
-            Some(Awaited::List) => self.machine.list_outcome(list_outcome(&outcome), now),
+            Some(Awaited::List) => self.machine.list_outcome(outcome::list(&outcome.result), now),
             Some(Awaited::Identity) => {
-                let outcome = identity_outcome(&outcome);
+                let outcome = outcome::identity(&outcome.result);
                 if outcome != IdentityOutcome::Taken {
                     tracing::warn!(adapter = %self.address, ?outcome, "the adapter's own identity was not put back");
                 }
                 self.machine.identity_outcome(outcome, now);
             }
-            Some(Awaited::Unpair) => self.machine.unpair_outcome(unpair_outcome(&outcome), now),
+            Some(Awaited::Unpair) => self.machine.unpair_outcome(outcome::unpair(&outcome.result), now),
             None => {}
         }
     }
@@ -393,32 +394,6 @@ async fn read(socket: MgmtSocket, link_number: u64, actor: Addr<AdapterActor>) {
     };
     if let Some(error) = pump(socket, Incoming::decode, deliver).await {
         let _ = actor.send(LinkEnded { link_number, error }).await;
-    }
-}
-
-fn list_outcome(outcome: &Outcome) -> ListOutcome {
-    match &outcome.result {
-        Ok(_) => ListOutcome::Taken,
-        Err(CommandFailure::Refused(Status::InvalidParameters)) => ListOutcome::Refused,
-        Err(CommandFailure::TimedOut) => ListOutcome::Silent,
-        Err(failure) => ListOutcome::Failed(failure.to_string()),
-    }
-}
-
-fn identity_outcome(outcome: &Outcome) -> IdentityOutcome {
-    match &outcome.result {
-        Ok(_) => IdentityOutcome::Taken,
-        Err(CommandFailure::Refused(Status::Rejected)) => IdentityOutcome::Rejected,
-        Err(failure) => IdentityOutcome::Failed(failure.to_string()),
-    }
-}
-
-fn unpair_outcome(outcome: &Outcome) -> UnpairOutcome {
-    match &outcome.result {
-        // It may never have been loaded.
-        Ok(_) | Err(CommandFailure::Refused(Status::NotPaired)) => UnpairOutcome::Gone,
-        Err(CommandFailure::TimedOut) => UnpairOutcome::Silent,
-        Err(failure) => UnpairOutcome::Failed(failure.to_string()),
     }
 }
 

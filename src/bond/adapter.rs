@@ -155,6 +155,8 @@ mod tests {
         assert!(record.local_identity == Some(identity(1)));
         assert!(record.opaque == [item("General", 1), item("Other", 3)]);
         assert!(!record.complete(None, &[]));
+        let another = LocalIdentity { privacy: Some(Privacy::Limited), ..identity(2) };
+        assert!(!record.complete(Some(&another), &[]), "how another key was used says nothing of this one");
         assert!(record.complete(Some(&with(Privacy::On)), &[]));
         assert!(!record.complete(Some(&with(Privacy::Off)), &[]));
         assert!(record.local_identity == Some(with(Privacy::On)));

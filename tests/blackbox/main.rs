@@ -22,6 +22,7 @@ mod kernel_faults;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod observer;
 mod operator;
+mod orphans;
 mod scenarios;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 mod scene;

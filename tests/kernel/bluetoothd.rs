@@ -27,8 +27,8 @@ const EVERYTHING: [(&str, Step); 7] = [
     ("a restart of both", restart_both),
     ("a replug", replug),
     ("a power cycle", power_cycle),
-    ("a reboot with bluetoothd first", reboot_bluetoothd_first),
-    ("a reboot with the service first", reboot_service_first),
+    ("new tables with bluetoothd first", new_tables_bluetoothd_first),
+    ("new tables with the service first", new_tables_service_first),
 ];
 
 fn scene() -> Scene<KernelWorld> {
@@ -58,8 +58,8 @@ fn power_cycle(scene: &mut Scene<KernelWorld>) {
     scene.world.request("set_powered", json!({ "adapter": "hub", "on": true }));
 }
 
-/// Everything ends but the service, which has ended, and comes again with empty tables.
-fn reboot(scene: &mut Scene<KernelWorld>) {
+/// Everything but the service, which has ended, ends and comes again, with empty tables, as after a reboot: `reboot.rs` has real ones.
+fn new_tables(scene: &mut Scene<KernelWorld>) {
     scene.world.stop_bluetoothd();
     scene.world.unplug("hub");
     scene.world.plug("hub", HUB);
@@ -67,16 +67,16 @@ fn reboot(scene: &mut Scene<KernelWorld>) {
 }
 
 /// The service sees nothing of what bluetoothd has loaded.
-fn reboot_bluetoothd_first(scene: &mut Scene<KernelWorld>) {
+fn new_tables_bluetoothd_first(scene: &mut Scene<KernelWorld>) {
     scene.stop_service();
-    reboot(scene);
+    new_tables(scene);
     scene.world.start_bluetoothd();
     scene.start();
 }
 
-fn reboot_service_first(scene: &mut Scene<KernelWorld>) {
+fn new_tables_service_first(scene: &mut Scene<KernelWorld>) {
     scene.stop_service();
-    reboot(scene);
+    new_tables(scene);
     scene.start();
     scene.wait_in_sync(HUB);
     scene.world.start_bluetoothd();
@@ -145,13 +145,13 @@ fn what_bluetoothd_pairs_stays_what_it_removes_stays_away_and_what_we_forget_cos
     scene.assert_no_key_was_published();
 }
 
-/// The same reboot where bluetoothd cannot be asked, and where it has a bond that nobody here knows.
+/// The same where bluetoothd cannot be asked, and where it has a bond that nobody here knows.
 #[test]
 fn without_evidence_of_what_bluetoothd_has_loaded_nothing_is_loaded_over_it() {
     let mut scene = scene();
     let mut all = beside_bluetoothd(&mut scene);
     scene.setup.set("DBUS", "false");
-    reboot_bluetoothd_first(&mut scene);
+    new_tables_bluetoothd_first(&mut scene);
     assert_eq!(gate(&scene, "hold")["gate"]["reason"], "keys_unknown");
     scene.refused("bonds/reload", json!({ "adapter": HUB }), "held");
     kernel_comes_to_hold(&mut scene, &THEIRS);
@@ -160,7 +160,7 @@ fn without_evidence_of_what_bluetoothd_has_loaded_nothing_is_loaded_over_it() {
     scene.world.add_peer(&LAMP);
     scene.stop_service();
     scene.world.request("pair_in_bluetoothd", json!({ "adapter": "hub", "peer": LAMP.name }));
-    reboot(&mut scene);
+    new_tables(&mut scene);
     scene.world.start_bluetoothd();
     scene.start();
     // Until its word is here.

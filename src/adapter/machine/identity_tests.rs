@@ -6,6 +6,7 @@ use super::*;
 use crate::adapter::messages::{Activity, NotRestored, Restore};
 use crate::bond::testing::{irk, secure_bond};
 use crate::bond::{IdentityRecord, LocalIdentity, Privacy};
+use crate::mgmt::ForeignLoad;
 
 const PLUGGED_IN: u64 = 1;
 
@@ -39,7 +40,7 @@ impl Rig {
         self.act(|machine, now| machine.identity_outcome(outcome, now));
     }
 
-    fn reload(&mut self) {
+    pub(super) fn reload(&mut self) {
         self.act(|machine, now| machine.reload(RequestId(9), now));
     }
 
@@ -239,4 +240,112 @@ fn an_unplugged_adapter_has_a_stored_identity_and_a_restored_copy_brings_one() {
     assert_eq!(rig.identity(), ("stored", None));
     rig.plug_in(false, false);
     assert!(rig.asked_the_kernel());
+}
+
+#[test]
+fn what_was_captured_is_stored_at_once_and_is_not_called_restored() {
+    let mut rig = Rig::new(&[], AdapterRecord::default());
+    rig.plug_in(false, false);
+    let saved = rig.records_saved;
+    rig.sets_privacy(Privacy::On, Some(7));
+    assert_eq!(rig.records_saved, saved + 1);
+    assert_eq!(rig.states.last().unwrap().local_identity.as_ref().unwrap().restored_at, None);
+    rig.sets_privacy(Privacy::Off, None);
+    assert_eq!(rig.records_saved, saved + 2, "off would be forgotten by a restart");
+}
+
+#[test]
+fn an_identity_that_takes_the_place_of_a_restored_one_is_not_called_restored() {
+    let mut rig = Rig::new(&[], knowing(identity(1, Privacy::On), Mode::Own));
+    rig.plug_in(false, false);
+    rig.identity_outcome(IdentityOutcome::Taken);
+    let restored_at = |rig: &Rig| rig.states.last().unwrap().local_identity.as_ref().unwrap().restored_at;
+    assert!(restored_at(&rig).is_some());
+    rig.sets_privacy(Privacy::On, Some(2));
+    assert_eq!((rig.identity(), restored_at(&rig)), (("in_force", None), None));
+}
+
+#[test]
+fn what_a_manager_sets_while_the_stored_one_is_on_its_way_is_what_counts() {
+    let mut rig = Rig::new(&[], knowing(identity(1, Privacy::On), Mode::Own));
+    rig.plug_in(false, false);
+    assert_eq!(rig.identity(), ("stored", None), "nothing is wrong while the kernel has not answered");
+    rig.sets_privacy(Privacy::Limited, Some(2));
+    rig.identity_outcome(IdentityOutcome::Taken);
+    assert!(rig.kept() == Some(identity(2, Privacy::Limited)));
+    assert!(!rig.events.iter().any(|event| event.starts_with("identity_restored")), "{:?}", rig.events);
+    assert!(!rig.machine.record().identity_held.as_ref().unwrap().restored);
+}
+
+#[test]
+fn it_is_sent_once_however_often_it_is_asked_for_until_the_kernel_has_answered() {
+    let mut rig = Rig::new(&[], knowing(identity(1, Privacy::On), Mode::Own));
+    rig.plug_in(false, false);
+    for mode in [Mode::Auto, Mode::Own] {
+        rig.act(|machine, now| drop(machine.set_mode(mode, now)));
+    }
+    assert_eq!(rig.sent_kinds().iter().filter(|kind| kind.starts_with("SetPrivacy")).count(), 1);
+}
+
+#[test]
+fn when_what_stood_against_it_is_gone_it_waits_until_it_is_asked_for() {
+    let mut rig = Rig::new(&[], knowing(identity(1, Privacy::On), Mode::Own));
+    rig.manager(&["bluetoothd"]);
+    rig.plug_in(false, false);
+    assert_eq!(rig.identity(), ("not_restored", Some("manager")));
+    rig.manager(&[]);
+    assert!(!rig.asked_the_kernel(), "bluetoothd may be on its way back");
+    assert_eq!(rig.identity(), ("not_restored", Some("not_asked")));
+    rig.kernel_takes_all();
+    rig.reload();
+    assert!(rig.asked_the_kernel());
+}
+
+#[test]
+fn an_identity_whose_setting_was_not_seen_is_another_one() {
+    let with_setting: fn(&mut Rig) = |rig| rig.settings(true, true);
+    let without_key: fn(&mut Rig) = |rig| rig.sets_privacy(Privacy::On, None);
+    for sets in [with_setting, without_key] {
+        let mut rig = Rig::new(&[], knowing(identity(1, Privacy::On), Mode::Own));
+        rig.plug_in(true, false);
+        assert_eq!(rig.identity(), ("not_restored", Some("powered_on")));
+        sets(&mut rig);
+        assert_eq!(rig.identity(), ("not_restored", Some("other_identity")));
+        assert!(rig.kept() == Some(identity(1, Privacy::On)));
+    }
+}
+
+#[test]
+fn a_refusal_is_not_said_of_a_later_attempt() {
+    let mut rig = Rig::new(&[], knowing(identity(1, Privacy::On), Mode::Own));
+    rig.plug_in(false, false);
+    rig.kernel_takes_all();
+    rig.identity_outcome(IdentityOutcome::Failed("busy".to_owned()));
+    assert_eq!(rig.identity(), ("not_restored", Some("refused")));
+    rig.reload();
+    rig.identity_outcome(IdentityOutcome::Rejected);
+    rig.settings(false, false);
+    assert_eq!(rig.identity(), ("not_restored", Some("not_asked")));
+}
+
+#[test]
+fn while_two_managers_disagree_it_is_held_as_the_keys_are() {
+    let mut rig = Rig::new(&[secure_bond(LOCK, 1)], knowing(identity(1, Privacy::On), Mode::Own));
+    rig.plug_in(true, false);
+    rig.kernel_takes_all();
+    rig.settings(false, false);
+    assert_eq!(rig.identity(), ("not_restored", Some("not_asked")));
+    rig.wait(1_000);
+    let mut round_count = 0;
+    while rig.machine.verdict().may_load() {
+        round_count += 1;
+        assert!(round_count < 20, "it goes on for ever");
+        let load = std::sync::Arc::new(ForeignLoad { kind: LoadKind::Ltks, records: Vec::new() });
+        let activity = Activity::Loaded { process: "other".to_owned(), load };
+        rig.act(|machine, now| machine.observed(activity, now));
+        rig.wait(300);
+        rig.kernel_takes_all();
+    }
+    assert_eq!(rig.identity(), ("not_restored", Some("held")));
+    assert!(!rig.asked_the_kernel());
 }

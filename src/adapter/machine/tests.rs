@@ -26,7 +26,7 @@ pub(super) struct Rig {
     pub now: Now,
     /// Commands that went to the kernel: list kinds with their peers, or an unpair.
     pub sent: Vec<(String, Vec<PeerAddress>)>,
-    saved_generation: u64,
+    pub saved_generation: u64,
     checkpoints_awaited: u32,
     /// Why copies were set aside.
     pub copies: Vec<&'static str>,
@@ -36,12 +36,13 @@ pub(super) struct Rig {
     pub states: Vec<AdapterStateChanged>,
     /// Order in which lists and events came out.
     said: Vec<String>,
-    listed: Option<BondsDescription>,
+    pub(super) listed: Option<BondsDescription>,
     /// The table that was set aside last.
     copy: Option<Arc<BondTable>>,
     copies_asked: Vec<String>,
     /// How often the kernel's tables were to be read.
     pub readings: u32,
+    pub readings_answered: u32,
     pub(super) audited: Vec<crate::audit::messages::Line>,
 }
 
@@ -79,6 +80,7 @@ impl Rig {
             copy: None,
             copies_asked: Vec::new(),
             readings: 0,
+            readings_answered: 0,
             audited: Vec::new(),
         };
         rig.manager(&[]);

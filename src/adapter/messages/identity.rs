@@ -43,7 +43,7 @@ pub enum NotRestored {
     PrivacyUnknown,
     /// The gate holds.
     Held,
-    /// The adapter was powered on when it was plugged in and is not any more.
+    /// What stood against it when the adapter was plugged in, such as that it was powered on, is gone.
     NotAsked,
     /// The kernel refused, or did not answer.
     Refused { what: String },
@@ -73,7 +73,7 @@ impl NotRestored {
             Self::OtherIdentity => "the adapter has an identity already that bondkeeper has not seen being set".to_owned(),
             Self::PrivacyUnknown => "the identity was imported from a source that does not say whether the adapter hid behind private addresses".to_owned(),
             Self::Held => "this adapter is held".to_owned(),
-            Self::NotAsked => "the adapter was powered on when it was plugged in".to_owned(),
+            Self::NotAsked => "what stood against it when the adapter was plugged in is gone, and nobody has asked for it since".to_owned(),
             Self::Refused { what } => format!("the kernel did not take the identity: {what}"),
         }
     }

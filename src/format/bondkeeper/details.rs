@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use super::write::Hex;
 use crate::bond::details::{OPAQUE_ITEM_OCTETS_MAX, OPAQUE_ITEMS_MAX, OPAQUE_NAME_OCTETS_MAX, SERVICES_MAX};
 use crate::bond::{
-    Irk, KeySecurity, LocalIdentity, OpaqueItem, PeerDetails, Privacy, RolePreference, ServiceUuid,
+    Fingerprint, Irk, KeySecurity, LocalIdentity, OpaqueItem, PeerDetails, Privacy, RolePreference,
+    ServiceUuid,
 };
 use crate::format::check;
 use crate::format::json::{Bad, Json};
@@ -73,6 +74,15 @@ pub(super) struct OpaqueDto<'a> {
     value: LongHex<'a>,
 }
 
+/// What this node has seen of a bond: in its own copies only.
+#[derive(Serialize)]
+pub(super) struct ObservedDto {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    orphaned: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outdated: Option<String>,
+}
+
 #[derive(Serialize)]
 pub(super) struct LocalIdentityDto<'a> {
     irk: Hex<'a>,
@@ -117,6 +127,14 @@ impl<'a> DetailsDto<'a> {
     }
 }
 
+impl ObservedDto {
+    /// None where there is nothing to say.
+    pub fn of(details: &PeerDetails) -> Option<Self> {
+        let outdated = details.outdated.map(|outdated| hex::encode(outdated.to_octets()));
+        (details.orphaned || outdated.is_some()).then_some(Self { orphaned: details.orphaned, outdated })
+    }
+}
+
 impl SecurityDto {
     const fn of(security: KeySecurity) -> Self {
         Self {
@@ -157,13 +175,22 @@ pub(super) fn peer_details(json: &Json) -> Result<PeerDetails, Bad> {
         link_key_size: fields.optional("link_key_size", check::encryption_size)?,
         manager: fields.optional("manager", check::name)?,
         opaque: fields.optional("opaque", opaque)?.unwrap_or_default(),
-        // What this node has seen its managers do is no property of the bond.
+        // See [`observe`].
         orphaned: false,
         outdated: None,
         role_preference: fields.optional("role_preference", role)?,
         services: fields.optional("services", services)?.unwrap_or_default(),
         trusted: fields.optional("trusted", Json::as_bool)?,
     })
+}
+
+/// Takes what this node has seen. It is no property of the bond: on another host, or after the user's own word in
+/// an import, it says nothing.
+pub(super) fn observe(json: &Json, details: &mut PeerDetails) -> Result<(), Bad> {
+    let fields = json.as_fields()?;
+    details.orphaned = fields.optional("orphaned", Json::as_bool)?.unwrap_or_default();
+    details.outdated = fields.optional("outdated", check::octets)?.map(Fingerprint::from_octets);
+    Ok(())
 }
 
 pub(super) fn local_identity(json: &Json) -> Result<LocalIdentity, Bad> {

@@ -81,12 +81,12 @@ pub struct Document {
     pub intact: bool,
 }
 
-/// How a document is laid out. The digest does not depend on it.
+/// How a document is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// For copies that only we read.
+    /// For copies that only we read: with what this node has observed of its bonds.
     Compact,
-    /// For people.
+    /// For people, and for other hosts.
     Pretty,
 }
 

@@ -35,7 +35,7 @@ const ADAPTER_FIELDS: [&str; 13] = [
     "tombstones",
     "undo",
 ];
-const BOND_FIELDS: [&str; 17] = [
+const BOND_FIELDS: [&str; 18] = [
     "address",
     "address_type",
     "check",
@@ -51,6 +51,7 @@ const BOND_FIELDS: [&str; 17] = [
     "link_key",
     "ltks",
     "name",
+    "observed",
     "source",
     "updated_at_ms",
 ];
@@ -181,7 +182,7 @@ impl Reading {
         if !self.digest_fits && stated != own_check(json) {
             return Err(Bad::new("does not pass its own check"));
         }
-        let mut bond = Bond::new(peer_of(&fields)?, metadata(&fields)?);
+        let mut bond = Bond::new(peer_of(&fields)?, self.metadata(&fields)?);
         let ltks = fields.required("ltks", |list| self.ltks(list))?;
         for ltk in ltks {
             bond.put_ltk(ltk);
@@ -194,6 +195,17 @@ impl Reading {
         let mut report = PeerReport::new(Some(adapter), bond.peer);
         report.taken = parts(&bond);
         Ok((bond, fields.required("generation", Json::as_integer)?, report))
+    }
+
+    fn metadata(&self, fields: &Fields<'_>) -> Result<BondMetadata, Bad> {
+        let mut metadata = metadata(fields)?;
+        let mut details = metadata.details.take().map(|details| *details).unwrap_or_default();
+        fields.optional("observed", |json| match self.policy {
+            Policy::Import => Ok(()),
+            Policy::Own | Policy::Salvage => details::observe(json, &mut details),
+        })?;
+        metadata.details = details.boxed();
+        Ok(metadata)
     }
 
     fn ltks(&self, list: &Json) -> Result<Vec<Ltk>, Bad> {
@@ -295,11 +307,10 @@ fn record(fields: &Fields<'_>) -> Result<AdapterRecord, Bad> {
         last_index: fields.nullable("last_index", Json::as_integer)?,
         last_load: fields.nullable("last_load", load)?,
         local_identity: fields.optional("local_identity", details::local_identity)?,
-        // Of this host, and in the database only.
+        // What is found out again by itself is in the database only (docs/adr/0002).
         identity_held: None,
         opaque: fields.optional("opaque", details::opaque)?.unwrap_or_default(),
         undo: fields.optional("undo", undo_point)?,
-        // The database alone keeps these.
         bluetoothd: None,
         health: std::collections::BTreeMap::new(),
     })

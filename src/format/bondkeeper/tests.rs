@@ -1,8 +1,8 @@
 use super::*;
 use crate::bond::testing::{irk, legacy_ltk, material, peer, secure_bond};
 use crate::bond::{
-    Appearance, Bond, BondMetadata, ConnectionParameters, Csrk, Custody, EncryptionSize, KeySecurity,
-    LinkKey, LinkKeyType, LoadRecord, LocalIdentity, Mode, OpaqueItem, Operation, PeerAddress,
+    Appearance, Bond, BondMetadata, ConnectionParameters, Csrk, Custody, EncryptionSize, Fingerprint,
+    KeySecurity, LinkKey, LinkKeyType, LoadRecord, LocalIdentity, Mode, OpaqueItem, Operation, PeerAddress,
     PeerAddressType, PeerDetails, Role, RolePreference, Source, Tombstone, UndoPoint,
 };
 use crate::format;
@@ -174,6 +174,56 @@ fn the_layout_is_the_published_one() {
         "updated_at_ms",
     ];
     assert_eq!(fields, published);
+}
+
+/// In a layout, with what this node has observed of both bonds, or without.
+fn with_observations(layout: Layout, observed: bool) -> (BondTable, String, [u8; 32]) {
+    let mut bonds = [full_bond(), secure_bond("C0:FF:EE:00:00:01", 7)];
+    bonds[1].metadata.note(|details| details.trusted = Some(true));
+    if observed {
+        let outdated = Some(Fingerprint::from_octets([0, 1, 0xAB, 0xFF]));
+        bonds[0].metadata.note(|details| (details.orphaned, details.outdated) = (true, outdated));
+        bonds[1].metadata.note(|details| details.orphaned = true);
+    }
+    let [full, other] = bonds;
+    let (record, table) = (full_record(), BondTable::from_stored(9, [(full, 5), (other, 9)], []));
+    let address = Some(ADAPTER.parse().unwrap());
+    let adapter = || ExportAdapter { address, record: &record, table: &table, peers: None };
+    let text = write(&[adapter()], NOW, layout).unwrap();
+    let digest = digest_copy(&adapter(), 0).unwrap();
+    (table.clone(), String::from_utf8(text.to_vec()).unwrap(), digest)
+}
+
+#[test]
+fn what_this_node_has_observed_stands_in_its_own_copies() {
+    let (table, text, digest) = with_observations(Layout::Compact, true);
+    let document = read(text.as_bytes()).unwrap();
+    assert!(same_tables(&document.adapters[0].table, &table));
+    assert!(document.report.notes.is_empty(), "{:?}", document.report.notes);
+    assert!(text.contains(&format!("sha256:{}", hex::encode(digest))), "a copy of it would be called stale");
+    assert!(text.contains("\"observed\":{\"orphaned\":true,\"outdated\":\"0001abff\"}"), "{text}");
+    // A bond that passes its own check is believed whole.
+    let spoiled = text.replacen("\"generation\":9", "\"generation\":90", 1);
+    let salvaged = salvage(spoiled.as_bytes()).unwrap();
+    let orphaned = |table: &BondTable| table.bonds().filter(|bond| bond.is_orphaned()).count();
+    assert_eq!((orphaned(&salvaged.adapters[0].table), orphaned(&table)), (1, 1));
+}
+
+#[test]
+fn what_this_node_has_observed_is_in_no_export_and_taken_from_no_import() {
+    let (_, observed, _) = with_observations(Layout::Pretty, true);
+    let (table, plain, _) = with_observations(Layout::Pretty, false);
+    assert_eq!(observed, plain);
+    let (_, copy, _) = with_observations(Layout::Compact, true);
+    let bonds: Vec<_> = table.bonds().cloned().collect();
+    assert!(import(copy.as_bytes()).unwrap().adapters[0].bonds == bonds);
+}
+
+#[test]
+fn a_copy_from_before_there_were_observations_is_read() {
+    let (table, old, _) = with_observations(Layout::Compact, false);
+    assert!(!old.contains("observed"));
+    assert!(same_tables(&read(old.as_bytes()).unwrap().adapters[0].table, &table));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::details::{DetailsDto, LocalIdentityDto, OpaqueDto};
+use super::details::{DetailsDto, LocalIdentityDto, ObservedDto, OpaqueDto};
 use super::glance::SummaryDto;
 use super::read::CHECK_OCTETS;
 use super::{BYTE_ORDER, DIGEST_KIND, FORMAT, Layout, VERSION};
@@ -66,28 +66,30 @@ struct AdapterDto<'a> {
 /// The bonds of an adapter, each made when it is written.
 struct Bonds<'a> {
     adapter: ExportAdapter<'a>,
+    layout: Layout,
     /// Each bond's own check, in their order.
     checks: Vec<[u8; CHECK_OCTETS]>,
 }
 
 impl<'a> Bonds<'a> {
-    fn new(adapter: &ExportAdapter<'a>) -> Result<Self, FormatError> {
+    fn new(adapter: &ExportAdapter<'a>, layout: Layout) -> Result<Self, FormatError> {
         let check = |(bond, generation)| -> Result<[u8; CHECK_OCTETS], FormatError> {
-            let digest = digest_of(&bond_dto(bond, generation, None))?;
+            let digest = digest_of(&bond_dto(bond, generation, layout, None))?;
             let mut check = [0; CHECK_OCTETS];
             check.copy_from_slice(&digest[..CHECK_OCTETS]);
             Ok(check)
         };
         let checks = adapter.entries().map(check).collect::<Result<_, FormatError>>()?;
-        Ok(Self { adapter: *adapter, checks })
+        Ok(Self { adapter: *adapter, layout, checks })
     }
 }
 
 impl Serialize for Bonds<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let bonds = self.adapter.entries().zip(&self.checks);
-        serializer
-            .collect_seq(bonds.map(|((bond, generation), check)| bond_dto(bond, generation, Some(check))))
+        serializer.collect_seq(
+            bonds.map(|((bond, generation), check)| bond_dto(bond, generation, self.layout, Some(check))),
+        )
     }
 }
 
@@ -134,6 +136,8 @@ struct BondDto<'a> {
     link_key: Option<LinkKeyDto<'a>>,
     ltks: Vec<LtkDto<'a>>,
     name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observed: Option<ObservedDto>,
     source: &'static str,
     updated_at_ms: u64,
 }
@@ -191,7 +195,7 @@ pub(super) fn document(
     layout: Layout,
 ) -> Result<Zeroizing<Vec<u8>>, FormatError> {
     let mut bytes = room(adapters, layout);
-    let adapters = adapters.iter().map(adapter_dto).collect::<Result<_, _>>()?;
+    let adapters = adapters.iter().map(|adapter| adapter_dto(adapter, layout)).collect::<Result<_, _>>()?;
     dto_to(adapters, created_at, layout, &mut *bytes)?;
     Ok(bytes)
 }
@@ -222,7 +226,7 @@ pub(super) fn document_to(
     out: &mut dyn Write,
 ) -> Result<(), FormatError> {
     let mut pieces = Pieces::new(out, WRITTEN_OCTETS);
-    let adapters = adapters.iter().map(adapter_dto).collect::<Result<_, _>>()?;
+    let adapters = adapters.iter().map(|adapter| adapter_dto(adapter, layout)).collect::<Result<_, _>>()?;
     dto_to(adapters, created_at, layout, &mut pieces)?;
     pieces.finish().map(drop).map_err(|_| FormatError::Write)
 }
@@ -264,7 +268,10 @@ pub(super) fn digest_copy(adapter: &ExportAdapter<'_>, revision: u64) -> Result<
 }
 
 fn copy_dto<'a>(adapter: &ExportAdapter<'a>, revision: u64) -> Result<AdapterDto<'a>, FormatError> {
-    Ok(AdapterDto { revision: Some(revision).filter(|revision| *revision > 0), ..adapter_dto(adapter)? })
+    Ok(AdapterDto {
+        revision: Some(revision).filter(|revision| *revision > 0),
+        ..adapter_dto(adapter, Layout::Compact)?
+    })
 }
 
 /// What a document of these adapters carries, for the caller's report.
@@ -304,14 +311,14 @@ fn digest_of(value: &impl Serialize) -> Result<[u8; 32], FormatError> {
     Ok(pieces.finish().map_err(|_| FormatError::Write)?.finalize().into())
 }
 
-fn adapter_dto<'a>(adapter: &ExportAdapter<'a>) -> Result<AdapterDto<'a>, FormatError> {
+fn adapter_dto<'a>(adapter: &ExportAdapter<'a>, layout: Layout) -> Result<AdapterDto<'a>, FormatError> {
     let record = adapter.record;
     // A choice of peers is no copy of the table: what was removed is no part of it.
     let tombstones = adapter.table.tombstones().filter(|_| adapter.peers.is_none());
     Ok(AdapterDto {
         address: adapter.named()?.to_string(),
         address_type: "public",
-        bonds: Bonds::new(adapter)?,
+        bonds: Bonds::new(adapter, layout)?,
         generation: adapter.table.generation(),
         last_index: record.last_index,
         last_load: record.last_load.as_ref().map(load_dto),
@@ -350,7 +357,12 @@ fn load_dto(load: &LoadRecord) -> LoadDto<'_> {
     }
 }
 
-fn bond_dto<'a>(bond: &'a Bond, generation: u64, check: Option<&'a [u8; CHECK_OCTETS]>) -> BondDto<'a> {
+fn bond_dto<'a>(
+    bond: &'a Bond,
+    generation: u64,
+    layout: Layout,
+    check: Option<&'a [u8; CHECK_OCTETS]>,
+) -> BondDto<'a> {
     let metadata = &bond.metadata;
     BondDto {
         address: bond.peer.to_string(),
@@ -368,6 +380,7 @@ fn bond_dto<'a>(bond: &'a Bond, generation: u64, check: Option<&'a [u8; CHECK_OC
         link_key: bond.link_key.as_ref().map(link_key_dto),
         ltks: bond.ltks().iter().map(ltk_dto).collect(),
         name: metadata.name.as_deref().map(check::shortened),
+        observed: metadata.details.as_deref().filter(|_| layout == Layout::Compact).and_then(ObservedDto::of),
         source: metadata.source.as_str(),
         updated_at_ms: metadata.updated_at.0,
     }

@@ -148,6 +148,32 @@ fn a_missing_database_is_restored_from_the_snapshots() {
     assert!(damaged_copies(folder.path()).unwrap().is_empty());
 }
 
+/// An orphan would be loaded again as its manager's, and an older key be learned as a newer one.
+#[test]
+fn what_was_observed_of_a_bond_is_restored_from_a_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bond = crate::bond::testing::secure_bond(&peer_text(1), 1);
+    bond.metadata.custody = crate::bond::Custody::Foreign;
+    bond.metadata.note(|details| {
+        details.orphaned = true;
+        details.outdated = Some(crate::bond::Fingerprint::from_octets([1, 2, 3, 4]));
+    });
+    let mut table = BondTable::new();
+    table.insert(bond).unwrap();
+    let mut engine = try_open(folder.path()).unwrap().engine;
+    engine.commit(vec![(adapter(ADAPTER), held(table.clone()))]).unwrap();
+    engine.write_snapshots(&[adapter(ADAPTER)], NOW).unwrap();
+    engine.close();
+    drop(engine);
+    fs::remove_dir_all(folder.path().join(DATABASE)).unwrap();
+    let mut opened = try_open(folder.path()).unwrap();
+    let restored = &opened.engine.held[&adapter(ADAPTER)].table;
+    assert!(same_tables(restored, &table));
+    assert!(restored.bonds().all(crate::bond::Bond::is_orphaned));
+    opened.read_snapshots();
+    assert!(opened.stale_snapshots.is_empty(), "a snapshot that says it all is written again");
+}
+
 #[test]
 fn a_database_without_its_file_is_restored_from_the_snapshots() {
     let folder = filled();

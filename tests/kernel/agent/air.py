@@ -40,10 +40,10 @@ class Air:
             plug.close()
         self._call(gone)
 
-    def add_peer(self, spec):
+    def add_peer(self, spec, memory=None):
         """Makes a peer that advertises from now on."""
         async def made():
-            peer = Peer(spec, self._link)
+            peer = Peer(spec, self._link, memory)
             await peer.start()
             return peer
         return self._run(made())

@@ -33,6 +33,7 @@ class Bluetoothd:
         self._monitor = monitor
         self._bus = None
         self._process = None
+        self._kept = False                      # its storage is of another life
 
     @property
     def running(self):
@@ -41,7 +42,7 @@ class Bluetoothd:
     def start(self, indexes, mark):
         """Starts it and waits until it has loaded its keys into each of these adapters and has
         nothing more to say. `mark` is the monitor's position now. Its storage lives as long as
-        the agent."""
+        the agent, unless it is kept."""
         if self.running:
             raise RuntimeError("bluetoothd is running already")
         program = next((path for path in PROGRAMS if os.path.exists(path)), None)
@@ -58,9 +59,19 @@ class Bluetoothd:
         if os.environ.get("BONDKEEPER_GUEST") != "1":
             raise RuntimeError("bluetoothd is only started in the test guest")
         if self._bus is None:
-            shutil.rmtree(STORAGE, ignore_errors=True)
-            os.makedirs(STORAGE, mode=0o700)
+            if not self._kept:
+                shutil.rmtree(STORAGE, ignore_errors=True)
+                os.makedirs(STORAGE, mode=0o700)
             self._start_bus()
+
+    def keep(self, folder):
+        """Its storage is this folder, with what is in it. Before its first start."""
+        if os.environ.get("BONDKEEPER_GUEST") != "1" or self._bus is not None:
+            raise RuntimeError("its storage can be replaced only in the test guest, before its first start")
+        for place in (folder, STORAGE):
+            os.makedirs(place, mode=0o700, exist_ok=True)
+        subprocess.run(["mount", "--bind", folder, STORAGE], check=True)
+        self._kept = True
 
     def _start_bus(self):
         os.makedirs("/run/dbus", exist_ok=True)
@@ -173,3 +184,5 @@ class Bluetoothd:
         if self._bus is not None:
             self._bus.kill()
             self._bus.wait()
+        if self._kept:
+            subprocess.run(["umount", STORAGE], check=True)

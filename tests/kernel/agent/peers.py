@@ -1,5 +1,6 @@
 """Peers: BLE peripherals with a stack of their own (bumble's host), nothing of the kernel's. What
 encrypts against one of these is a bond that holds against another implementation."""
+import os
 import secrets
 import threading
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from bumble import hci
 from bumble.device import Device, DeviceConfiguration
 from bumble.gatt import Characteristic, Service
 from bumble.host import Host
-from bumble.keys import MemoryKeyStore
+from bumble.keys import JsonKeyStore, MemoryKeyStore
 from bumble.pairing import PairingConfig, PairingDelegate
 from bumble.smp import AddressResolver
 from bumble.transport.common import AsyncPipeSink
@@ -34,22 +35,37 @@ class Spec:
     bonding: bool = True
 
 
+def _irk(spec, memory):
+    """A new one, unless the peer remembers its own."""
+    if memory is None:
+        return secrets.token_bytes(16)
+    path = os.path.join(memory, f"{spec.name}.irk")
+    if not os.path.exists(path):
+        with open(path, "wb") as file:
+            file.write(secrets.token_bytes(16))
+    with open(path, "rb") as file:
+        return file.read()
+
+
 class Peer:
     """Made and driven on the event loop; the attributes may be read from anywhere."""
 
-    def __init__(self, spec, air):
+    def __init__(self, spec, air, memory=None):
+        """`memory`: the folder in which it keeps its IRK and its bonds, and finds those of an earlier life."""
         self.spec = spec
         self.log = History()                    # "paired" after each pairing
         self.idle = threading.Event()           # nobody is connected to it
         self.idle.set()
         self.controller = Controller(spec.name, air, spec.address if spec.public else "00:00:00:00:00:00")
         config = DeviceConfiguration(
-            name=spec.name, irk=secrets.token_bytes(16), le_privacy_enabled=spec.privacy,
+            name=spec.name, irk=_irk(spec, memory), le_privacy_enabled=spec.privacy,
             le_rpa_timeout=0)                   # addresses change only when rotate() is called
         if not spec.public:
             config.address = hci.Address(spec.address, hci.Address.RANDOM_DEVICE_ADDRESS)
         self.device = Device(config=config, host=Host(self.controller, AsyncPipeSink(self.controller)))
-        self.device.keystore = MemoryKeyStore()
+        self.device.keystore = (
+            MemoryKeyStore() if memory is None
+            else JsonKeyStore(spec.address, os.path.join(memory, f"{spec.name}.json")))
         self.device.pairing_config_factory = lambda _connection: PairingConfig(
             sc=spec.secure_connections, mitm=False, bonding=spec.bonding,
             delegate=PairingDelegate(io_capability=PairingDelegate.NO_OUTPUT_NO_INPUT),

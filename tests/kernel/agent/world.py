@@ -1,6 +1,7 @@
 """The world of tests/blackbox/world.rs on a real kernel: one method per operation. Arguments come
 from a request, results go into its answer; an exception is the answer that the world could not do
 its part. Every wait is for an event, with a limit."""
+import os
 import time
 from dataclasses import dataclass
 
@@ -50,6 +51,7 @@ class World:
         self.adapters = {}
         self.peers = {}
         self.irks = set()                       # of every peer there ever was
+        self.memory = None                      # the folder that outlasts the machine
 
     def close(self):
         self.bluetoothd.close()
@@ -61,6 +63,15 @@ class World:
         self.monitor.fence(self.client)
         self.listener.fence()
         return self.monitor.records.mark(), self.events.mark()
+
+    def keep(self, folder):
+        """What the peers and bluetoothd know outlasts the machine, in this folder, and is there again when a later
+        world keeps the same: {}. Before the first peer and the first bluetoothd."""
+        if self.peers:
+            raise ValueError("there are peers already")
+        self.memory = os.path.join(folder, "peers")
+        os.makedirs(self.memory, exist_ok=True)
+        self.bluetoothd.keep(os.path.join(folder, "bluetooth"))
 
     # ---- adapters
 
@@ -163,7 +174,7 @@ class World:
         """Makes a peer that advertises: {}."""
         if name in self.peers:
             raise ValueError(f"there is a peer {name!r} already")
-        peer = self.air.add_peer(Spec(name, address, public, secure_connections, privacy, bonding))
+        peer = self.air.add_peer(Spec(name, address, public, secure_connections, privacy, bonding), self.memory)
         self.peers[name] = peer
         self.irks.add(peer.irk.hex())
 
@@ -431,8 +442,8 @@ class World:
 
 # What a request may name.
 OPERATIONS = (
-    "plug", "unplug", "index", "set_powered", "power_off", "set_privacy", "local_irk", "flood", "add_peer", "remove_peer",
-    "reset_peer",
+    "keep", "plug", "unplug", "index", "set_powered", "power_off", "set_privacy", "local_irk", "flood",
+    "add_peer", "remove_peer", "reset_peer",
     "pair", "connect", "await_security", "disconnect_reason", "unpair", "tables", "wait_table", "key_octets",
     "foreign_load_ltks", "block_ltks", "loads", "ltk_load_count", "monitor_mark", "monitor_labels",
     "start_bluetoothd", "wait_bluetoothd", "stop_bluetoothd", "teach_bluetoothd", "wipe_bluetoothd",
