@@ -71,7 +71,7 @@ fn measured_scene() -> Scene<KernelWorld> {
 /// Prints figures, and leaves them where `benches/guest.sh` finds them.
 fn publish(figures: &[report::Figure]) {
     print!("{}", report::table(figures));
-    report::write(std::path::Path::new("/vmout/figures.json"), figures);
+    report::write(std::path::Path::new("/vmout/figures.json"), figures, false);
 }
 
 macro_rules! on_the_kernel {
