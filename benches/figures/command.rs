@@ -66,6 +66,7 @@ pub fn export(rig: &Rig) -> Vec<Figure> {
         let (service, mut client) = ready(rig, bonds, "export");
         let (mut times, mut peaks, mut floors) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..7 {
+            std::thread::sleep(APART);
             let idle = service.rss_kib();
             // Sets the high-water mark back to what is resident now.
             std::fs::write(format!("/proc/{}/clear_refs", service.pid()), "5").expect("reset the peak");

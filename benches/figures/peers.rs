@@ -131,7 +131,12 @@ pub fn saved(rig: &Rig) -> Vec<Figure> {
         let Some(mut timed) = Timed::start(rig, bonds, "saved") else { return figures };
         let mut theirs = [
             ("Home Assistant's Store.async_save, not synced", "save", homeassistant(rig, bonds), Vec::new()),
-            ("the same with the option that syncs", "atomic", homeassistant(rig, bonds), Vec::new()),
+            (
+                "Home Assistant's Store.async_save with its option to sync",
+                "atomic",
+                homeassistant(rig, bonds),
+                Vec::new(),
+            ),
             ("aioble's save, not synced", "save", aioble(rig, bonds), Vec::new()),
         ];
         let (mut ours, mut floors) = (Vec::new(), Vec::new());

@@ -23,7 +23,7 @@ const COLOURS: [&str; 6] = ["#c0392b", "#2471a3", "#229954", "#b9770e", "#7d3c98
 const PANEL: (f64, f64) = (340.0, 330.0);
 /// The plot's corner in its panel, and its size.
 const CORNER: (f64, f64) = (52.0, 34.0);
-const PLOT: (f64, f64) = (270.0, 190.0);
+const PLOT: (f64, f64) = (262.0, 190.0);
 const LINE: f64 = 14.0;
 
 /// What is drawn as one line: bonds and value.
@@ -67,7 +67,8 @@ fn lines_of(results: &[Value], begins: &str) -> Vec<(String, Points)> {
         shown.map(|(bonds, value)| (bonds as f64, value)).collect()
     };
     let mut lines = vec![(OURS.to_owned(), points(ours))];
-    lines.extend(beside.into_iter().map(|(what, values)| (what, points(values))));
+    let grows = |(_, values): &(String, BTreeMap<u64, f64>)| values.len() > 1;
+    lines.extend(beside.into_iter().filter(grows).map(|(what, values)| (what, points(values))));
     lines
 }
 

@@ -56,7 +56,7 @@ pub fn loaded(rig: &Rig) -> Vec<Figure> {
         let (mut ours, mut running) = (Vec::new(), Vec::new());
         let mut theirs = [
             ("habluetooth's load of the same keys", Vec::new()),
-            ("the same through Home Assistant's storage", Vec::new()),
+            ("the same load through Home Assistant's storage", Vec::new()),
             ("aioble's load of the same keys", Vec::new()),
         ];
         // Their files are made before anything is measured.

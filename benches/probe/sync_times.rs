@@ -4,7 +4,8 @@
 //! they dirty no disk, and hold numbers of eight octets, little endian:
 //!
 //! * `SYNC_TIMES`, one a call: the monotonic clock in nanoseconds when an `fdatasync` has returned, or a `rename` to a file
-//!   of the name in `RENAMES_TO`.
+//!   that holds the text in `RENAMED_HOLDS`.
+//! * `WRITTEN`, two a call, and then what was written: the clock before a `pwrite`, and how much it is.
 //! * `DIRTIED`, only one: the octets of all pages of 4 KiB that writes to files have touched so far. A page is counted
 //!   for each write to it. The kernel's own count (`write_bytes`) has whole folios, 256 KiB for a record of 200 octets,
 //!   of which the file system then writes one block.
@@ -36,21 +37,25 @@ const CALLS: [c_long; 4] = [83, 64, 68, 276];
 const AT_FDCWD: c_int = -100;
 
 static TIMES: OnceLock<Option<File>> = OnceLock::new();
+static WRITTEN: OnceLock<Option<File>> = OnceLock::new();
 static DIRTIED: OnceLock<Option<File>> = OnceLock::new();
 static OCTETS: AtomicI64 = AtomicI64::new(0);
 
 /// The file that this variable names; none where it is not set.
 fn named(variable: &str) -> Option<File> {
     let path = std::env::var_os(variable)?;
-    OpenOptions::new().create(true).write(true).append(variable == "SYNC_TIMES").open(path).ok()
+    OpenOptions::new().create(true).write(true).append(variable != "DIRTIED").open(path).ok()
 }
 
-fn note_time() {
+fn clock() -> i64 {
     let mut now = [0_i64; 2];
     // SAFETY: `now` has room for the two words of a timespec.
     unsafe { clock_gettime(CLOCK_MONOTONIC, &raw mut now) };
+    now[0] * 1_000_000_000 + now[1]
+}
+
+fn note_time(nanos: i64) {
     if let Some(mut out) = TIMES.get_or_init(|| named("SYNC_TIMES")).as_ref() {
-        let nanos = now[0] * 1_000_000_000 + now[1];
         let _ = out.write_all(&nanos.to_le_bytes());
     }
 }
@@ -71,7 +76,7 @@ fn note_write(fd: c_int, end: i64, written: i64) {
 pub extern "C" fn fdatasync(fd: c_int) -> c_int {
     // SAFETY: takes numbers only.
     let outcome = unsafe { syscall(CALLS[0], fd) };
-    note_time();
+    note_time(clock());
     outcome as c_int
 }
 
@@ -84,7 +89,7 @@ pub extern "C" fn fdatasync(fd: c_int) -> c_int {
 pub unsafe extern "C" fn write(fd: c_int, from: *const c_void, count: usize) -> isize {
     // SAFETY: the caller's promise.
     let outcome = unsafe { syscall(CALLS[1], fd, from, count) };
-    // Its own notes are written with this, too: they go to a file that is not counted.
+    // Its own notes of times are written with this, too, and are no dirt on a disk.
     if count != 8 && outcome > 0 {
         // SAFETY: takes numbers only.
         let end = unsafe { lseek(fd, 0, SEEK_CUR) };
@@ -100,6 +105,12 @@ pub unsafe extern "C" fn write(fd: c_int, from: *const c_void, count: usize) -> 
 /// As that one's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pwrite64(fd: c_int, from: *const c_void, count: usize, offset: i64) -> isize {
+    if let Some(mut out) = WRITTEN.get_or_init(|| named("WRITTEN")).as_ref() {
+        // SAFETY: the caller's promise.
+        let octets = unsafe { std::slice::from_raw_parts(from.cast::<u8>(), count) };
+        let head = [clock().to_le_bytes(), (count as i64).to_le_bytes()];
+        let _ = out.write_all(&[head.as_flattened(), octets].concat());
+    }
     // SAFETY: the caller's promise.
     let outcome = unsafe { syscall(CALLS[2], fd, from, count, offset) };
     if count != 8 {
@@ -117,12 +128,12 @@ pub unsafe extern "C" fn pwrite64(fd: c_int, from: *const c_void, count: usize, 
 pub unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
     // SAFETY: the caller's promise.
     let outcome = unsafe { syscall(CALLS[3], AT_FDCWD, from, AT_FDCWD, to, 0) };
+    let Ok(text) = std::env::var("RENAMED_HOLDS") else { return outcome as c_int };
+    let now = clock();
     // SAFETY: the call would have failed had it not been a text.
-    let wanted = std::env::var("RENAMES_TO").is_ok_and(|name| {
-        outcome == 0 && unsafe { CStr::from_ptr(to) }.to_bytes().ends_with(name.as_bytes())
-    });
-    if wanted {
-        note_time();
+    let path = unsafe { CStr::from_ptr(to) }.to_string_lossy().into_owned();
+    if outcome == 0 && std::fs::read_to_string(path).is_ok_and(|content| content.contains(&text)) {
+        note_time(now);
     }
     outcome as c_int
 }

@@ -2,11 +2,14 @@
 //! the guest that `run-guest.sh` boots; see `tests/run.sh`.
 
 mod apparmor;
+mod beside_bluetoothd;
 mod bluetoothd;
 mod bluez_folder;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/broker.rs"]
 mod broker;
+#[path = "../../benches/figures/clock.rs"]
+mod clock;
 #[path = "../blackbox/coexistence.rs"]
 mod coexistence;
 #[path = "../blackbox/drift.rs"]
