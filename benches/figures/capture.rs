@@ -1,8 +1,8 @@
-//! From a key event to the disk and to the broker: metrics 1, 2, 7 and 10.
+//! From a key event to the disk and to the broker: metrics 1, 2 and 7.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::clock;
 use super::mqtt::{Client, Packet};
 use super::report::{Figure, median, quantile};
-use super::rig::{ROOT, Rig, adapter_address, irk_event, ltk_event, peer_address, wait_in_sync, wait_stored};
+use super::rig::{ROOT, Rig, Service, adapters_for, irk_event, ltk_event, peer_address};
 use super::sim::wire::{LE_PUBLIC, ev};
 
 /// Key events whose way is timed. Each stands alone: the first change after a calm is written at once.
@@ -49,32 +49,55 @@ fn floor(file: &mut File) -> f64 {
     begin.elapsed().as_secs_f64() * 1e6
 }
 
+/// A service whose key events are timed, and a file beside its store.
+pub struct Timed {
+    service: Service,
+    times: PathBuf,
+    floor: File,
+    salt: u64,
+}
+
+impl Timed {
+    /// With so many bonds; none where there is no probe.
+    pub fn start(rig: &Rig, bonds: usize, name: &str) -> Option<Self> {
+        let probe = rig.probe.as_ref()?;
+        let folder = rig.copy_of(&rig.template(bonds), name);
+        let times = Path::new("/dev/shm").join(format!("bondkeeper-sync-{}", std::process::id()));
+        let _ = std::fs::remove_file(&times);
+        let service = rig.start(&folder, adapters_for(bonds), |command| {
+            command.env("LD_PRELOAD", probe).env("SYNC_TIMES", &times);
+        });
+        service.wait_ready();
+        std::thread::sleep(Duration::from_secs(2));
+        let floor = OpenOptions::new().create(true).append(true).open(folder.join("floor"));
+        Some(Self { service, times, floor: floor.expect("open the floor's file"), salt: 1_000 })
+    }
+
+    /// A new key of a peer that is known, from its event until it is durable, and one append with its `fdatasync`, in
+    /// microseconds.
+    pub fn sample(&mut self, peers: usize) -> (f64, f64) {
+        self.salt += 1;
+        let peer = peer_address(self.salt as usize % peers * self.service.indices.len());
+        let event = [(ev::NEW_LTK, ltk_event(peer, self.salt))];
+        let sent = clock::now();
+        self.service.kernel.stream(self.service.indices[0], &event);
+        let synced = wait_synced(&self.times, sent);
+        let floor = floor(&mut self.floor);
+        std::thread::sleep(APART / 2);
+        ((synced - sent) as f64 / 1e3, floor)
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.times);
+    }
+}
+
 /// Metric 1, each event beside one write of the floor.
 pub fn durable(rig: &Rig) -> Vec<Figure> {
-    let Some(probe) = &rig.probe else { return Vec::new() };
-    let folder = rig.copy_of(&rig.template(100), "durable");
-    let times = Path::new("/dev/shm").join(format!("bondkeeper-sync-{}", std::process::id()));
-    let _ = std::fs::remove_file(&times);
-    let service = rig.start(&folder, 1, |command| {
-        command.env("LD_PRELOAD", probe).env("SYNC_TIMES", &times);
-    });
-    service.wait_ready();
-    std::thread::sleep(Duration::from_secs(2));
-    let floor_file = folder.join("floor");
-    let mut file =
-        OpenOptions::new().create(true).append(true).open(floor_file).expect("open the floor's file");
-    let (mut ours, mut floors) = (Vec::new(), Vec::new());
-    for sample in 0..SAMPLES {
-        let peer = peer_address(sample % 100);
-        let event = [(ev::NEW_LTK, ltk_event(peer, 1_000 + sample as u64))];
-        let sent = clock::now();
-        service.kernel.stream(service.indices[0], &event);
-        let synced = wait_synced(&times, sent);
-        ours.push((synced - sent) as f64 / 1e3);
-        floors.push(floor(&mut file));
-        std::thread::sleep(APART / 2);
-    }
-    let _ = std::fs::remove_file(&times);
+    let Some(mut timed) = Timed::start(rig, 100, "durable") else { return Vec::new() };
+    let (ours, floors): (Vec<f64>, Vec<f64>) = (0..SAMPLES).map(|_| timed.sample(100)).unzip();
     let figure = |name: &str, part: f64, limit: f64| {
         Figure::new(1, format!("key event to durable, {name}"), quantile(&ours, part), "µs")
             .beside("append and fdatasync", quantile(&floors, part))
@@ -216,43 +239,4 @@ fn watch_storm(subscriber: &mut Client) -> Storm {
         }
     }
     storm
-}
-
-/// Metric 10: a storm of a hundred pairings, and a hundred pairings one by one.
-pub fn dirtied(rig: &Rig) -> Vec<Figure> {
-    let run = |apart: Duration, name: &str| {
-        let folder = rig.folder.join(name);
-        let _ = std::fs::remove_dir_all(&folder);
-        let mut subscriber = Client::connect(rig.broker.port, "dirtied");
-        subscriber.subscribe(&format!("{ROOT}/adapter/+/state"));
-        let service = rig.start(&folder, 1, |_| {});
-        wait_in_sync(&mut subscriber, 1);
-        // The first bond makes the tree and the first snapshot.
-        service.kernel.stream(service.indices[0], &[(ev::NEW_LTK, ltk_event(peer_address(999), 1))]);
-        wait_stored(&mut subscriber, &adapter_address(0), 1);
-        std::thread::sleep(Duration::from_secs(2));
-        let written = |service: &super::rig::Service| {
-            let io = |line| service.proc_number("io", line);
-            io("write_bytes") - io("cancelled_write_bytes")
-        };
-        let before = written(&service);
-        for number in 0..100 {
-            let peer = peer_address(number);
-            let events = [(ev::NEW_LTK, ltk_event(peer, 1)), (ev::NEW_IRK, irk_event(peer, 1))];
-            service.kernel.stream(service.indices[0], &events);
-            std::thread::sleep(apart);
-        }
-        wait_stored(&mut subscriber, &adapter_address(0), 101);
-        std::thread::sleep(Duration::from_secs(2));
-        (written(&service) - before) as f64 / 100.0
-    };
-    let storm = run(Duration::ZERO, "dirtied-storm");
-    let paced = run(Duration::from_millis(20), "dirtied-paced");
-    let single = run(Duration::from_millis(1_500), "dirtied-single");
-    vec![
-        Figure::new(10, "octets dirtied a bond, a hundred at once", storm, "octets").at_most(6.0 * 1024.0),
-        Figure::new(10, "octets dirtied a bond, a hundred in two seconds", paced, "octets")
-            .at_most(6.0 * 1024.0),
-        Figure::new(10, "octets dirtied a bond, one in 1.5 seconds", single, "octets"),
-    ]
 }

@@ -66,6 +66,7 @@ pub fn export(rig: &Rig) -> Vec<Figure> {
         let (service, mut client) = ready(rig, bonds, "export");
         let (mut times, mut peaks, mut floors) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..7 {
+            std::thread::sleep(APART);
             let idle = service.rss_kib();
             // Sets the high-water mark back to what is resident now.
             std::fs::write(format!("/proc/{}/clear_refs", service.pid()), "5").expect("reset the peak");
@@ -76,9 +77,11 @@ pub fn export(rig: &Rig) -> Vec<Figure> {
         }
         let metric = if bonds == 10_000 { 8 } else { 13 };
         let time = Figure::new(metric, format!("export of {bonds} bonds"), median(&times), "ms")
-            .beside("its octets written and synced", median(&floors));
+            .beside("its octets written and synced", median(&floors))
+            .of(bonds);
         let memory =
-            Figure::new(metric, format!("memory for the first export of {bonds} bonds"), peaks[0], "MiB");
+            Figure::new(metric, format!("memory for the first export of {bonds} bonds"), peaks[0], "MiB")
+                .of(bonds);
         let again =
             Figure::new(metric, format!("memory for another export of {bonds} bonds"), median(&peaks), "MiB");
         if bonds == 10_000 {

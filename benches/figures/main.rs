@@ -11,8 +11,11 @@ mod broker;
 mod capture;
 mod clock;
 mod command;
+mod dirtied;
 mod idle;
 mod mqtt;
+mod peers;
+mod plot;
 mod report;
 mod rig;
 #[path = "../../tests/sim/mod.rs"]
@@ -29,15 +32,16 @@ use rig::Rig;
 type Measure = fn(&Rig) -> Vec<Figure>;
 
 /// What is measured, under the number of its metric.
-const MEASURES: [(u32, Measure); 11] = [
+const MEASURES: [(u32, Measure); 12] = [
     (5, idle::binary),
     (1, capture::durable),
+    (1, peers::saved),
     (2, capture::announced),
     (3, start::loaded),
     (7, capture::storm),
     (8, command::export),
     (9, start::after_kill),
-    (10, capture::dirtied),
+    (10, dirtied::dirtied),
     (11, command::round_trip),
     (14, answer::answered),
     (4, idle::idle),
@@ -53,7 +57,7 @@ fn main() {
         broker: broker::Broker::start(folder.path(), false),
         binary: path("BONDKEEPER_BENCH_BINARY").unwrap_or_else(|| target.join("release/bondkeeper")),
         probe: path("BONDKEEPER_BENCH_PROBE"),
-        python: path("BONDKEEPER_TEST_PYTHON"),
+        peers: path("BONDKEEPER_BENCH_PEERS"),
         folder: folder.path().to_owned(),
     };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -73,6 +77,9 @@ fn main() {
         }
     }
     figures.sort_by_key(|figure| figure.metric);
-    report::write(&target.join("bench/results.json"), &figures);
+    let results = target.join("bench/results.json");
+    report::write(&results, &figures, wanted.is_empty());
+    std::fs::write(target.join("bench/growth.svg"), plot::growth(&report::read(&results)))
+        .expect("write the plot");
     print!("{}", report::table(&figures));
 }

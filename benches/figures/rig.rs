@@ -28,7 +28,8 @@ pub struct Rig {
     pub binary: PathBuf,
     /// The library that notes when `fdatasync` returns.
     pub probe: Option<PathBuf>,
-    pub python: Option<PathBuf>,
+    /// Where `benches/peers/install.sh` has put the peers.
+    pub peers: Option<PathBuf>,
 }
 
 /// A running service in a world of its own.

@@ -17,7 +17,7 @@ use super::world::{PairOptions, PeerSpec, World};
 use super::world_kernel::KernelWorld;
 
 /// Where bluetoothd keeps what it knows. The agent empties it before its first use.
-const STORAGE: &str = "/var/lib/bluetooth";
+pub const STORAGE: &str = "/var/lib/bluetooth";
 
 const LOCK: PeerSpec = PeerSpec::public("lock", "C0:FF:EE:00:00:99");
 const BULB: PeerSpec = PeerSpec::public("bulb", "C0:FF:EE:00:00:77").legacy();
@@ -34,7 +34,7 @@ fn addresses() -> [&'static str; 3] {
 }
 
 /// Copies a folder with all that is in it; nobody else may look into the copy.
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

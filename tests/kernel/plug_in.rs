@@ -18,26 +18,26 @@ use super::world::World;
 use super::world_kernel::KernelWorld;
 use super::{measured_scene, publish};
 
-const BONDS: u16 = 100;
+pub const BONDS: u16 = 100;
 /// The environment may ask for more.
 const ROUNDS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// [MGMT Index Added], [MGMT Load Long Term Keys], [MGMT Load Identity Resolving Keys].
 const INDEX_ADDED: u16 = 0x0004;
-const LOAD_LTKS: u16 = 0x0013;
-const LOAD_IRKS: u16 = 0x0030;
+pub const LOAD_LTKS: u16 = 0x0013;
+pub const LOAD_IRKS: u16 = 0x0030;
 /// [LINUX include/net/bluetooth/hci_mon.h]: a command of a control socket, and an event to one.
-const CONTROL_COMMAND: u16 = 16;
-const CONTROL_EVENT: u16 = 17;
+pub const CONTROL_COMMAND: u16 = 16;
+pub const CONTROL_EVENT: u16 = 17;
 const COMMAND_COMPLETE: u16 = 0x0001;
 
-fn half_word(octets: &[u8], at: usize) -> u16 {
+pub fn half_word(octets: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([octets[at], octets[at + 1]])
 }
 
 /// The list that is restored once, in our own format.
-fn hundred_bonds() -> Vec<u8> {
+pub fn hundred_bonds() -> Vec<u8> {
     let bond = |number: u16| {
         let [high, low] = number.to_be_bytes();
         let key = |kind: u8| {

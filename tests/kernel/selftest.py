@@ -299,6 +299,8 @@ def test_bluetoothd(agent):
     agent("start_bluetoothd")
     expect(agent("ltk_load_count", adapter="hub")["count"] == 2)
     agent("stop_bluetoothd")
+    for to_bluetoothd in (True, False):
+        agent("leave_confirmations", to_bluetoothd=to_bluetoothd)
     pair(agent, "lock")                         # confirmations are answered again
 
 

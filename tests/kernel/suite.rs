@@ -2,11 +2,14 @@
 //! the guest that `run-guest.sh` boots; see `tests/run.sh`.
 
 mod apparmor;
+mod beside_bluetoothd;
 mod bluetoothd;
 mod bluez_folder;
 #[allow(dead_code, reason = "shared between test binaries, each of which uses a part")]
 #[path = "../blackbox/broker.rs"]
 mod broker;
+#[path = "../../benches/figures/clock.rs"]
+mod clock;
 #[path = "../blackbox/coexistence.rs"]
 mod coexistence;
 #[path = "../blackbox/drift.rs"]
@@ -71,7 +74,7 @@ fn measured_scene() -> Scene<KernelWorld> {
 /// Prints figures, and leaves them where `benches/guest.sh` finds them.
 fn publish(figures: &[report::Figure]) {
     print!("{}", report::table(figures));
-    report::write(std::path::Path::new("/vmout/figures.json"), figures);
+    report::write(std::path::Path::new("/vmout/figures.json"), figures, false);
 }
 
 macro_rules! on_the_kernel {

@@ -395,6 +395,10 @@ class World:
         mark, _ = self._now()
         self.bluetoothd.start([adapter.index for adapter in self.adapters.values()], mark)
 
+    def leave_confirmations(self, to_bluetoothd):
+        """For a bluetoothd that the caller starts and stops: {}"""
+        self.listener.confirm = not to_bluetoothd
+
     def wait_bluetoothd(self, adapter):
         """Waits until a running bluetoothd has done the same to a newly plugged adapter: {}."""
         here = self._adapter(adapter)
@@ -447,4 +451,4 @@ OPERATIONS = (
     "pair", "connect", "await_security", "disconnect_reason", "unpair", "tables", "wait_table", "key_octets",
     "foreign_load_ltks", "block_ltks", "loads", "ltk_load_count", "monitor_mark", "monitor_labels",
     "start_bluetoothd", "wait_bluetoothd", "stop_bluetoothd", "teach_bluetoothd", "wipe_bluetoothd",
-    "remove_in_bluetoothd", "property_in_bluetoothd", "pair_in_bluetoothd")
+    "remove_in_bluetoothd", "property_in_bluetoothd", "pair_in_bluetoothd", "leave_confirmations")
