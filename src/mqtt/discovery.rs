@@ -283,6 +283,15 @@ fn add_adapter_states(components: &mut Components, state: &str) {
         "ops": Sync::ALL.map(Sync::as_str),
         "stat_t": state,
         "val_tpl": "{{ value_json.sync }}",
+        "json_attr_t": state,
+        "json_attr_tpl": format!(
+            "{{{{ {{'own_identity': value_json.local_identity.state, \
+             'privacy': value_json.local_identity.privacy, \
+             'own_identity_message': (value_json.local_identity.message or '')[:{TEXT_CHARS}], \
+             'own_identity_advice': (value_json.local_identity.advice or '')[:{TEXT_CHARS}], \
+             'drift': value_json.drift.state, 'drift_reason': value_json.drift.reason, \
+             'drift_peer_count': value_json.drift.peer_count}} | to_json }}}}"
+        ),
     });
     components.add("sync", "sensor", "Sync", sync);
     let moments = [

@@ -406,6 +406,8 @@ fn attributes_stay_below_what_the_history_takes() {
     assert!(bonded.contains("value_json.bonds[:80]") && bonded.contains("bond.name[:24]"), "{bonded}");
     let problem = text(&adapter["cmps"]["problem"], "json_attr_tpl");
     assert_eq!(problem.matches("[:500]").count(), 3, "{problem}");
+    let sync = text(&adapter["cmps"]["sync"], "json_attr_tpl");
+    assert_eq!(sync.matches("[:500]").count(), 2, "{sync}");
     assert!(text(&node["cmps"]["store_state"], "json_attr_tpl").contains("[:500]"));
 }
 
