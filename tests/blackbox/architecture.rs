@@ -120,7 +120,8 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<Source>) {
             continue;
         }
         let relative = path.strip_prefix(root).unwrap().display().to_string();
-        let is_test = ["tests.rs", "testing.rs", "vectors.rs"].iter().any(|end| relative.ends_with(end));
+        let is_test = ["tests.rs", "testing.rs", "vectors.rs"].iter().any(|end| relative.ends_with(end))
+            || relative.contains("/tests/");
         if is_test || path.extension().is_none_or(|ending| ending != "rs") {
             continue;
         }
