@@ -30,8 +30,8 @@ use crate::bond::{AdapterAddress, UnixMillis};
 /// Messages that may wait: every adapter of a large host may send its table and its record at once.
 pub const MAILBOX_CAPACITY: usize = 128;
 
-/// A snapshot waits this long for further commits: a pairing brings its keys within it.
-const SNAPSHOT_QUIET: Duration = Duration::from_millis(250);
+/// A snapshot waits this long for further commits: a pairing brings its keys, and the record of them, within it.
+const SNAPSHOT_QUIET: Duration = Duration::from_millis(500);
 
 /// A snapshot is written at the latest this long after the first commit that it lacks: what a
 /// damaged database could lose at most.
