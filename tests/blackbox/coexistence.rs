@@ -237,11 +237,7 @@ pub fn a_load_of_another_process_is_answered_with_the_union(scene: &mut Scene) {
         // told that it disagrees.
         std::thread::sleep(std::time::Duration::from_millis(100));
         scene.world.foreign_load_ltks("hub", std::slice::from_ref(&theirs));
-        let until = Instant::now() + LIMIT;
-        while scene.kernel_ltk_peers("hub").len() != 3 {
-            assert!(Instant::now() < until, "the kernel holds {:?}", scene.kernel_ltk_peers("hub"));
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+        scene.wait_kernel_ltks("hub", 3);
     }
     gate(scene, "merge");
     let bonds = scene.wait_bonds(HUB, &[OURS.address, BELL.address, peer]);

@@ -2,7 +2,9 @@
 //! what a test expects.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -42,12 +44,14 @@ pub struct Observer {
     client: Client,
     memory: Arc<(Mutex<Memory>, Condvar)>,
     transaction: std::cell::Cell<u64>,
+    over: Arc<AtomicBool>,
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Observer {
     pub fn connect(port: u16) -> Self {
-        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mut options =
             MqttOptions::new(format!("observer-{}-{number}", std::process::id()), "127.0.0.1", port);
         options.set_keep_alive(Duration::from_secs(30));
@@ -55,9 +59,13 @@ impl Observer {
         let (client, mut connection) = Client::new(options, 10_000);
         let memory: Arc<(Mutex<Memory>, Condvar)> = Arc::default();
         let (subscriber, remembered) = (client.clone(), Arc::clone(&memory));
-        std::thread::spawn(move || {
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&over);
+        let listener = std::thread::spawn(move || {
             for event in connection.iter() {
                 match event {
+                    // What follows a disconnect is a new connection, for ever.
+                    _ if ended.load(Ordering::Acquire) => return,
                     Ok(Event::Incoming(Incoming::ConnAck(_))) => {
                         let mut filter = Filter::new("#", QoS::AtLeastOnce);
                         // Live messages that are published as retained stay recognisable.
@@ -83,7 +91,8 @@ impl Observer {
                 }
             }
         });
-        let observer = Self { client, memory, transaction: std::cell::Cell::new(0) };
+        let transaction = std::cell::Cell::new(0);
+        let observer = Self { client, memory, transaction, over, listener: Some(listener) };
         observer.wait_for("the observer to subscribe", |_, _, connects| (connects > 0).then_some(()));
         observer
     }
@@ -224,7 +233,13 @@ impl Memory {
 }
 
 impl Drop for Observer {
+    /// Ends its thread: a guest has no memory for the observer of every test before.
     fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
         let _ = self.client.disconnect();
+        if let Some(listener) = self.listener.take() {
+            // A listener that panicked has said so on standard error.
+            let _ = listener.join();
+        }
     }
 }

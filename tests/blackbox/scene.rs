@@ -2,11 +2,12 @@
 //! the service.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::broker::Broker;
-use super::observer::Observer;
+use super::observer::{LIMIT, Observer};
 use super::service::{Service, Setup};
 use super::world::World;
 
@@ -141,6 +142,16 @@ impl<W: World + ?Sized> Scene<W> {
                     heard.topic
                 );
             }
+        }
+    }
+
+    /// Waits until this many LTKs are in the kernel. After a storm of plug-ins this, and no state, tells that the
+    /// last of them was served: the states of those before are still on their way.
+    pub fn wait_kernel_ltks(&mut self, adapter: &str, count: usize) {
+        let until = Instant::now() + LIMIT;
+        while self.kernel_ltk_peers(adapter).len() != count {
+            assert!(Instant::now() < until, "the kernel holds {:?}", self.kernel_ltk_peers(adapter));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

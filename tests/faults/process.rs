@@ -238,10 +238,7 @@ fn an_adapter_that_resets_in_a_loop_keeps_its_bonds_and_costs_nothing() {
             before = (descriptors(pid).len(), resident_kib(pid));
         }
     }
-    // A plug-in after the loop, so that what is awaited is certainly news.
-    scene.world.unplug("hub");
-    scene.plug_hub();
-    assert_eq!(scene.kernel_ltk_peers("hub").len(), 5);
+    scene.wait_kernel_ltks("hub", 5);
     let after = (descriptors(pid).len(), resident_kib(pid));
     assert!(after.0 <= before.0 + 4, "descriptors: {before:?}, then {after:?}");
     assert!(after.1 <= before.1 + 4_096, "resident KiB: {before:?}, then {after:?}");
