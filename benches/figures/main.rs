@@ -8,6 +8,7 @@ mod answer;
 #[path = "../../tests/blackbox/broker.rs"]
 #[allow(dead_code, reason = "shared with the tests, which use more of it")]
 mod broker;
+mod broker_trouble;
 mod capture;
 mod clock;
 mod command;
@@ -32,9 +33,10 @@ use rig::Rig;
 type Measure = fn(&Rig) -> Vec<Figure>;
 
 /// What is measured, under the number of its metric.
-const MEASURES: [(u32, Measure); 12] = [
+const MEASURES: [(u32, Measure); 13] = [
     (5, idle::binary),
     (1, capture::durable),
+    (1, broker_trouble::undisturbed),
     (1, peers::saved),
     (2, capture::announced),
     (3, start::loaded),
