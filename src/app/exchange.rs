@@ -241,8 +241,12 @@ impl Exchanger {
         let name = file_name(format, &order.adapters, now, &format!(".{}", format.extension()));
         let (mut hash, mut written) = (Sha256::new(), (0, Report::default()));
         let file = stream_export(&self.folder, &name, |out| {
-            let mut out = Hashed { out, hash: &mut hash };
-            written = bondkeeper::write_to(&adapters, now, &mut out).map_err(std::io::Error::other)?;
+            let mut out = Hashed { out, hash: &mut hash, failure: None };
+            match bondkeeper::write_to(&adapters, now, &mut out) {
+                Ok(outcome) => written = outcome,
+                // What the disk said, where it was the disk.
+                Err(error) => return Err(out.failure.unwrap_or_else(|| std::io::Error::other(error))),
+            }
             Ok(())
         })
         .map_err(folder_error)?;
@@ -275,11 +279,17 @@ impl Exchanger {
 struct Hashed<'a> {
     out: &'a mut dyn Write,
     hash: &'a mut Sha256,
+    /// Why the last write failed: the format that writes knows only that it did.
+    failure: Option<std::io::Error>,
 }
 
 impl Write for Hashed<'_> {
     fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        let taken = self.out.write(octets)?;
+        let taken = self.out.write(octets).map_err(|error| {
+            let kind = error.kind();
+            self.failure = Some(error);
+            std::io::Error::from(kind)
+        })?;
         self.hash.update(&octets[..taken]);
         Ok(taken)
     }

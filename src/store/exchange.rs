@@ -73,7 +73,11 @@ fn place(scratch: &Scratch, folder: &Path, name: &str) -> Result<String, Exchang
     for number in 1..=NAMES_TRIED_MAX {
         let wanted = numbered(name, number);
         if scratch.place(&folder.join(&wanted)).map_err(failed("naming", &wanted))? {
-            sync(folder).map_err(failed("syncing", &wanted))?;
+            if let Err(error) = sync(folder) {
+                // Nobody is told its name, and a power cut may take it.
+                let _ = scratch::remove(&folder.join(&wanted));
+                return Err(failed("syncing", &wanted)(error));
+            }
             return Ok(wanted);
         }
     }

@@ -98,7 +98,7 @@ fn beside(target: &Path, ending: &str) -> PathBuf {
     target.with_file_name(format!(".{name}.{}.{ending}", std::process::id()))
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(kind) if kind.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
