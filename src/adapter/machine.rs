@@ -26,6 +26,7 @@ mod learn;
 mod load;
 #[cfg(test)]
 mod model_tests;
+mod overdue;
 mod paired;
 mod report;
 #[cfg(test)]
@@ -232,6 +233,8 @@ pub struct AdapterMachine {
     /// The fingerprint of each bond when the audit log was last told of it.
     audited: BTreeMap<PeerAddress, Fingerprint>,
     command: Option<PendingCommand>,
+    /// A command whose change is not stored yet, though it should be.
+    overdue: Option<PendingCommand>,
     outputs: VecDeque<Output>,
     bonds_dirty: bool,
     last_state: Option<AdapterStateChanged>,
@@ -269,6 +272,7 @@ impl AdapterMachine {
             skipped: BTreeMap::new(),
             audited,
             command: None,
+            overdue: None,
             outputs: VecDeque::new(),
             bonds_dirty: true,
             last_state: None,
@@ -439,6 +443,7 @@ impl AdapterMachine {
     /// to be said, state before events.
     fn settle(&mut self, now: Now) {
         self.take_bluetoothds_word();
+        self.resume_overdue(now);
         self.note_verdict(now);
         self.restore_identity();
         self.start_wanted_load(now);

@@ -308,7 +308,7 @@ pub(super) fn command_error(error: &CommandError) -> ApiError {
         CommandError::KernelTimeout => Code::KernelTimeout,
         CommandError::NothingToUndo(_) => Code::NothingToUndo,
         CommandError::TableFull(_) => Code::TableFull,
-        CommandError::Store(fault) => return store_fault(fault),
+        CommandError::Store(fault) | CommandError::NotStored(fault) => store_fault(fault).code,
         CommandError::Busy => Code::Busy,
         CommandError::ShuttingDown => Code::ShuttingDown,
     };

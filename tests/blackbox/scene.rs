@@ -155,6 +155,15 @@ impl<W: World + ?Sized> Scene<W> {
         }
     }
 
+    /// Waits until the kernel holds an LTK of this peer, or none.
+    pub fn wait_kernel_holds(&mut self, adapter: &str, peer: &str, held: bool) {
+        let until = Instant::now() + LIMIT;
+        while self.kernel_ltk_peers(adapter).contains(peer) != held {
+            assert!(Instant::now() < until, "{peer}: the kernel holds {:?}", self.kernel_ltk_peers(adapter));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Addresses of the LTKs in the kernel.
     pub fn kernel_ltk_peers(&mut self, adapter: &str) -> BTreeSet<String> {
         self.world.tables(adapter).ltks.into_iter().map(|(address, _, _)| address).collect()

@@ -1,6 +1,7 @@
 //! Calls to the disk that fail, one after the other: nothing is announced that a power cut would take,
 //! the alarm is raised, and all is well again once the disk is.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -21,19 +22,19 @@ const CALLS_MAX: u32 = 400;
 const STARTS: u32 = 4;
 
 /// A service whose disk is watched, and a second one that looks at what a power cut would leave.
-struct Bench {
-    scene: Scene<SimWorld>,
-    interposed: Interposed,
+pub struct Bench {
+    pub scene: Scene<SimWorld>,
+    pub interposed: Interposed,
     disk: Disk,
     calls: std::collections::VecDeque<Call>,
     read_to: u64,
-    checker: Scene<SimWorld>,
+    pub checker: Scene<SimWorld>,
     random: Random,
     number: u64,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut scene = scene();
         let interposed = Interposed::new(&mut scene.setup);
         scene.observer.stamp_with(interposed.clock());
@@ -43,7 +44,7 @@ impl Bench {
     }
 
     /// A pairing of a new peer.
-    fn pair(&mut self) -> String {
+    pub fn pair(&mut self) -> String {
         self.number += 1;
         let key = self.random.below(u64::MAX);
         storm::report_pairing(&self.scene, self.number, key);
@@ -51,7 +52,7 @@ impl Bench {
     }
 
     /// Waits until the bond is announced; when that was, by the clock of the disk.
-    fn wait_announced(&self, peer: &str, what: &str) -> u64 {
+    pub fn wait_announced(&self, peer: &str, what: &str) -> u64 {
         self.scene.observer.wait_for(&format!("{what}: {peer} to be announced"), |heard, _, _| {
             let is_it = |heard: &&super::observer::Heard| {
                 let event = heard.json();
@@ -63,19 +64,27 @@ impl Bench {
 
     /// What nobody synced by then is gone, and the bond is there.
     fn assert_outlives_a_cut(&mut self, peer: &str, at: u64, what: &str) {
+        self.assert_in_image(at, &format!("{what}: {peer} after a power cut"), |peers| peers.contains(peer));
+    }
+
+    /// What nobody synced by then is gone, and a service that starts on what is left has these bonds.
+    pub fn assert_in_image(&mut self, at: u64, what: &str, accept: impl Fn(&BTreeSet<String>) -> bool) {
+        self.cut(at, Fate::Lost);
+        let since = self.checker.observer.mark();
+        self.checker.start();
+        storm::list(&self.checker, what, since, accept);
+        self.checker.kill_service();
+    }
+
+    /// The disk as a power cut leaves it, in the checker's folder.
+    pub fn cut(&mut self, at: u64, fate: Fate) {
         let new = read_log(&self.interposed.log, self.read_to);
         self.read_to = new.last().map_or(self.read_to, |call| call.end);
         self.calls.extend(new);
         while self.calls.front().is_some_and(|call| call.end <= at) {
             self.disk.apply(&self.calls.pop_front().unwrap());
         }
-        self.disk.write_image(&self.checker.setup.data_dir(), Fate::Lost, &mut self.random);
-        let since = self.checker.observer.mark();
-        self.checker.start();
-        storm::list(&self.checker, &format!("{what}: {peer} after a power cut"), since, |peers| {
-            peers.contains(peer)
-        });
-        self.checker.kill_service();
+        self.disk.write_image(&self.checker.setup.data_dir(), fate, &mut self.random);
     }
 
     /// The snapshot names the peer.
@@ -86,7 +95,7 @@ impl Bench {
     }
 
     /// A call has failed, or all that follows a pairing was done without.
-    fn wait_struck(&self, peer: &str, what: &str) -> bool {
+    pub fn wait_struck(&self, peer: &str, what: &str) -> bool {
         let until = Instant::now() + LIMIT;
         loop {
             if self.interposed.struck() > 0 {

@@ -16,6 +16,7 @@ mod broker_storms;
 mod damage;
 mod disk;
 mod failing;
+mod failing_commands;
 mod hostile;
 mod interpose;
 mod kills;

@@ -13,8 +13,8 @@ impl AdapterMachine {
         if let Some(unknown) = unknown {
             return self.reply(id, Reply::Adopt(Err(CommandError::PeerUnknown(*unknown))));
         }
-        if self.command.is_some() {
-            return self.reply(id, Reply::Adopt(Err(CommandError::Busy)));
+        if let Some(refusal) = self.change_refusal() {
+            return self.reply(id, Reply::Adopt(Err(refusal)));
         }
         let named = |peer: PeerAddress| request.peers.as_ref().is_none_or(|peers| peers.contains(&peer));
         let foreign = self.table.bonds().filter(|bond| bond.metadata.custody == Custody::Foreign);
@@ -22,7 +22,7 @@ impl AdapterMachine {
         let changes_nothing = adopted.is_empty();
         let report = AdoptReport { adopted, kernel: side(KernelSideState::Absent, None), checkpoint: None };
         self.command = Some(PendingCommand {
-            id,
+            id: Some(id),
             work: Work::Adopt(report),
             step: Step::Checkpoint,
             deadline: now.instant + COMMAND_DEADLINE,

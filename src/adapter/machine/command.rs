@@ -48,6 +48,17 @@ pub(super) enum Work {
     Adopt(AdoptReport),
 }
 
+impl Work {
+    pub(super) fn refusal(&self, error: CommandError) -> Reply {
+        match self {
+            Self::Restore { .. } | Self::Undo(_) => Reply::Restore(Err(error)),
+            Self::Forget { .. } => Reply::Forget(Err(error)),
+            Self::Reload => Reply::Reload(Err(error)),
+            Self::Adopt(_) => Reply::Adopt(Err(error)),
+        }
+    }
+}
+
 /// What it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -59,9 +70,10 @@ pub(super) enum Step {
     Unpair,
 }
 
-/// A command that has begun and is not answered yet.
+/// A command that has begun and is not done yet.
 pub(super) struct PendingCommand {
-    pub id: RequestId,
+    /// None once it is answered: see [`overdue`](super::overdue).
+    pub id: Option<RequestId>,
     pub work: Work,
     pub step: Step,
     pub deadline: Instant,
@@ -109,8 +121,8 @@ impl AdapterMachine {
         if request.plan_id.is_some_and(|expected| expected != plan.plan_id) {
             return self.reply(id, Reply::Restore(Err(CommandError::PlanStale)));
         }
-        if self.command.is_some() {
-            return self.reply(id, Reply::Restore(Err(CommandError::Busy)));
+        if let Some(refusal) = self.change_refusal() {
+            return self.reply(id, Reply::Restore(Err(refusal)));
         }
         let changes_nothing = plan.changes_nothing();
         let operation = match plan.mode {
@@ -118,7 +130,7 @@ impl AdapterMachine {
             RestoreMode::Replace => Operation::Replace,
         };
         self.command = Some(PendingCommand {
-            id,
+            id: Some(id),
             work: Work::Restore {
                 plan: Box::new(plan),
                 report: Box::new(report),
@@ -153,12 +165,12 @@ impl AdapterMachine {
         };
         let transports = [(bond.has_le_keys(), false), (bond.link_key.is_some(), true)];
         let transports = transports.into_iter().filter(|(has, _)| *has).map(|(_, bredr)| bredr).collect();
-        if self.command.is_some() {
-            return self.reply(id, Reply::Forget(Err(CommandError::Busy)));
+        if let Some(refusal) = self.change_refusal() {
+            return self.reply(id, Reply::Forget(Err(refusal)));
         }
         let report = ForgetReport { peer, kernel: side(KernelSideState::Absent, None), checkpoint: None };
         self.command = Some(PendingCommand {
-            id,
+            id: Some(id),
             work: Work::Forget { request, report, transports },
             step: Step::Checkpoint,
             deadline: now.instant + COMMAND_DEADLINE,
@@ -181,7 +193,7 @@ impl AdapterMachine {
             return self.reply(id, Reply::Reload(Err(error)));
         }
         let deadline = now.instant + COMMAND_DEADLINE;
-        self.command = Some(PendingCommand { id, work: Work::Reload, step: Step::Load, deadline });
+        self.command = Some(PendingCommand { id: Some(id), work: Work::Reload, step: Step::Load, deadline });
         if let Some(attachment) = &mut self.attachment {
             attachment.identity.want("reload");
         }
@@ -214,14 +226,16 @@ impl AdapterMachine {
                 report.checkpoint.clone_from(&label);
                 // A pairing came in while the checkpoint was written.
                 if *generation != before {
-                    return self.reply(command.id, Reply::Restore(Err(CommandError::PlanStale)));
+                    self.command = Some(command);
+                    return self.fail_command(CommandError::PlanStale);
                 }
                 let is_ours = |peer: &PeerAddress| {
                     self.table.get(*peer).is_some_and(|bond| bond.metadata.custody == Custody::Ours)
                 };
                 *dropped = plan.lost.iter().copied().filter(is_ours).collect();
                 if let Err(full) = plan.apply(&mut self.table) {
-                    return self.reply(command.id, Reply::Restore(Err(CommandError::TableFull(full))));
+                    self.command = Some(command);
+                    return self.fail_command(CommandError::TableFull(full));
                 }
                 if self.record.complete(local_identity.as_ref(), opaque) {
                     self.outputs.push_back(Output::SaveRecord(self.record.clone()));
@@ -395,20 +409,14 @@ impl AdapterMachine {
         }
     }
 
-    pub(super) fn command_persist_failed(&mut self, fault: &StoreFault) {
-        if self.command.as_ref().is_some_and(|command| matches!(command.step, Step::Persisted(_))) {
-            self.fail_command(CommandError::Store(fault.clone()));
-        }
-    }
-
     pub(super) fn expire_command(&mut self, now: Now) {
         let Some(command) = self.command.as_ref().filter(|command| command.deadline <= now.instant) else {
             return;
         };
+        let slow_disk = || StoreFault::Io("the disk did not answer in time".to_owned());
         let error = match command.step {
-            Step::Copy | Step::Checkpoint | Step::Persisted(_) => {
-                CommandError::Store(StoreFault::Io("the disk did not answer in time".to_owned()))
-            }
+            Step::Persisted(_) => return self.command_is_overdue(slow_disk()),
+            Step::Copy | Step::Checkpoint => CommandError::Store(slow_disk()),
             Step::Load | Step::Unpair => CommandError::KernelTimeout,
         };
         self.fail_command(error);
@@ -441,18 +449,16 @@ impl AdapterMachine {
                 Reply::Adopt(Ok(report))
             }
         };
-        self.reply(id, reply);
+        if let Some(id) = id {
+            self.reply(id, reply);
+        }
     }
 
     pub(super) fn fail_command(&mut self, error: CommandError) {
         let Some(PendingCommand { id, work, .. }) = self.command.take() else { return };
-        let reply = match work {
-            Work::Restore { .. } | Work::Undo(_) => Reply::Restore(Err(error)),
-            Work::Forget { .. } => Reply::Forget(Err(error)),
-            Work::Reload => Reply::Reload(Err(error)),
-            Work::Adopt(_) => Reply::Adopt(Err(error)),
-        };
-        self.reply(id, reply);
+        if let Some(id) = id {
+            self.reply(id, work.refusal(error));
+        }
     }
 
     pub(super) fn reply(&mut self, id: RequestId, reply: Reply) {

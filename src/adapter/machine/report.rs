@@ -78,7 +78,7 @@ impl AdapterMachine {
 
     /// The store could not commit; it goes on trying.
     pub fn persist_failed(&mut self, fault: StoreFault, now: Now) {
-        self.command_persist_failed(&fault);
+        self.command_is_overdue(fault.clone());
         self.persist_fault = Some(fault);
         self.bonds_dirty = true;
         self.settle(now);

@@ -22,12 +22,13 @@ impl AdapterMachine {
         let Some(point) = &self.record.undo else {
             return self.reply(id, Reply::Restore(Err(CommandError::NothingToUndo(NOTHING))));
         };
-        if self.command.is_some() {
-            return self.reply(id, Reply::Restore(Err(CommandError::Busy)));
+        if let Some(refusal) = self.change_refusal() {
+            return self.reply(id, Reply::Restore(Err(refusal)));
         }
         self.outputs.push_back(Output::ReadCheckpoint(point.checkpoint.clone()));
         let deadline = now.instant + COMMAND_DEADLINE;
-        self.command = Some(PendingCommand { id, work: Work::Undo(request), step: Step::Copy, deadline });
+        self.command =
+            Some(PendingCommand { id: Some(id), work: Work::Undo(request), step: Step::Copy, deadline });
         self.settle(now);
     }
 
@@ -44,7 +45,9 @@ impl AdapterMachine {
 
     fn plan_way_back(&mut self, copy: &BondTable, now: Now) {
         let (Some(command), Some(point)) = (self.command.take(), self.record.undo.clone()) else { return };
-        let PendingCommand { id, work: Work::Undo(request), deadline, .. } = command else { return };
+        let PendingCommand { id: Some(id), work: Work::Undo(request), deadline, .. } = command else {
+            return;
+        };
         let facts = self.plan_facts();
         let plan = plan_undo(&self.table, copy, &point, &facts, &self.fingerprint_key, now.wall);
         let report = report_of(&plan, Some(Box::new(point)));
@@ -70,7 +73,7 @@ impl AdapterMachine {
             local_identity: None,
             opaque: Vec::new(),
         };
-        self.command = Some(PendingCommand { id, work, step: Step::Checkpoint, deadline });
+        self.command = Some(PendingCommand { id: Some(id), work, step: Step::Checkpoint, deadline });
         self.checkpoint("before_undo");
     }
 

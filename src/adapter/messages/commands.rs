@@ -203,6 +203,10 @@ pub enum CommandError {
     TableFull(crate::bond::TableFull),
     #[error("{0}")]
     Store(crate::store::messages::StoreFault),
+    #[error(
+        "{0}. The change is made, and will be stored and brought to the kernel as soon as that is possible; a restart before that undoes it"
+    )]
+    NotStored(crate::store::messages::StoreFault),
     #[error("another command is being carried out on this adapter: try again in a moment")]
     Busy,
     #[error("the service is shutting down")]

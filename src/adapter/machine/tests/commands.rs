@@ -109,13 +109,75 @@ fn a_full_disk_answers_the_restore_with_the_fault_and_later_commits_it() {
     rig.restore(vec![secure_bond(LOCK, 1)], RestoreMode::Merge, None);
     rig.checkpoint_taken();
     rig.act(|machine, now| machine.persist_failed(StoreFault::DiskFull, now));
-    let expected = Reply::Restore(Err(CommandError::Store(StoreFault::DiskFull)));
+    let expected = Reply::Restore(Err(CommandError::NotStored(StoreFault::DiskFull)));
     assert_eq!(rig.replies.last(), Some(&expected));
     assert!(!rig.listed.as_ref().unwrap().bonds[0].durable);
     assert!(rig.events.iter().all(|event| !event.starts_with("bonds_restored")));
     rig.persist();
     assert!(rig.listed.as_ref().unwrap().bonds[0].durable);
     assert!(rig.states.last().unwrap().last_error.is_none());
+}
+
+#[test]
+fn a_forget_that_was_not_stored_in_time_reaches_the_kernel_when_it_is() {
+    let mut rig = Rig::new(&[secure_bond(LOCK, 1)], AdapterRecord::default());
+    rig.attach();
+    rig.kernel_takes_all();
+    rig.sent.clear();
+    rig.forget(true);
+    rig.checkpoint_taken();
+    rig.act(|machine, now| machine.persist_failed(StoreFault::DiskFull, now));
+    let expected = Reply::Forget(Err(CommandError::NotStored(StoreFault::DiskFull)));
+    assert_eq!(rig.replies, [expected]);
+    assert!(rig.sent.is_empty(), "unpaired before the commit");
+    rig.persist();
+    assert_eq!(rig.sent, [("Unpair bredr=false".to_owned(), vec![peer(LOCK)])]);
+    rig.act(|machine, now| machine.unpair_outcome(UnpairOutcome::Gone, now));
+    assert_eq!(rig.replies.len(), 1, "it was answered before");
+    assert!(rig.listed.as_ref().unwrap().bonds.is_empty());
+}
+
+#[test]
+fn a_restore_whose_commit_takes_too_long_is_loaded_when_it_is_through() {
+    let mut rig = Rig::new(&[], AdapterRecord::default());
+    rig.attach();
+    rig.kernel_takes_all();
+    rig.sent.clear();
+    rig.restore(vec![secure_bond(LOCK, 1)], RestoreMode::Merge, None);
+    rig.checkpoint_taken();
+    rig.wait(20_000);
+    let slow_disk = StoreFault::Io("the disk did not answer in time".to_owned());
+    assert_eq!(rig.replies, [Reply::Restore(Err(CommandError::NotStored(slow_disk)))]);
+    rig.wait(60_000);
+    assert!(rig.sent.is_empty(), "loaded before the commit");
+    rig.persist();
+    rig.kernel_takes_all();
+    assert!(rig.sent.contains(&("Ltks".to_owned(), vec![peer(LOCK)])), "{:?}", rig.sent);
+    assert_eq!(rig.replies.len(), 1, "it was answered before");
+}
+
+#[test]
+fn while_a_change_waits_for_the_disk_no_other_begins_and_a_reload_does() {
+    let mut rig =
+        Rig::new(&[secure_bond(LOCK, 1), secure_bond("C0:FF:EE:00:00:02", 2)], AdapterRecord::default());
+    rig.attach();
+    rig.kernel_takes_all();
+    rig.forget(true);
+    rig.checkpoint_taken();
+    rig.act(|machine, now| machine.persist_failed(StoreFault::DiskFull, now));
+    let full = || CommandError::Store(StoreFault::DiskFull);
+    rig.restore(vec![secure_bond(LOCK, 3)], RestoreMode::Merge, None);
+    assert_eq!(rig.replies.last(), Some(&Reply::Restore(Err(full()))));
+    rig.act(|machine, now| machine.adopt(RequestId(7), crate::adapter::messages::Adopt { peers: None }, now));
+    assert_eq!(rig.replies.last(), Some(&Reply::Adopt(Err(full()))));
+    rig.act(|machine, now| machine.reload(RequestId(8), now));
+    rig.sent.clear();
+    // The reload is not through yet when the disk is mended: one after the other.
+    rig.persist();
+    assert!(!rig.sent.iter().any(|(what, _)| what.starts_with("Unpair")), "{:?}", rig.sent);
+    rig.kernel_takes_all();
+    assert!(matches!(rig.replies.last(), Some(Reply::Reload(Ok(_)))), "{:?}", rig.replies.last());
+    assert!(rig.sent.contains(&("Unpair bredr=false".to_owned(), vec![peer(LOCK)])), "{:?}", rig.sent);
 }
 
 #[test]
