@@ -152,6 +152,54 @@ fn every_new_name_of_a_change_may_fail() {
     every_call_of_a_change_may_fail(Kind::Name);
 }
 
+/// Every call of a kind that another mode causes: whatever is answered, the mode is the one that was asked for.
+fn every_call_of_a_mode_may_fail(kind: Kind) {
+    let mut bench = Bench::new();
+    bench.scene.start();
+    bench.scene.plug_hub();
+    let peer = bench.pair();
+    bench.wait_announced(&peer, "a peer");
+    // Another each time: the same is no change.
+    let mut modes = ["observe", "auto"].into_iter().cycle();
+    for (error, times) in [(libc::EIO, 1), (libc::ENOSPC, ALL)] {
+        let mut tried = 0;
+        for (skip, mode) in (0..CALLS_MAX).zip(modes.by_ref()) {
+            let failure = Failure { kind, error, skip, times, tear: times == ALL };
+            let what = format!("the mode {mode} with {failure:?}");
+            let request = json!({ "adapter": HUB, "mode": mode });
+            let Some(answer) = ask_with(&bench, failure, "adapter/mode", request.clone()) else { break };
+            tried += 1;
+            assert_ne!(answer.said(), Said::Refused, "{what}: {}", answer.text);
+            bench.scene.state(&what, HUB, |state| state["mode"] == mode);
+            let mut at = answer.at;
+            if answer.said() == Said::Overdue {
+                // The same once more is answered when it is stored.
+                let again = bench.scene.observer.request(ROOT, "adapter/mode", request);
+                assert_eq!(again["status"], "ok", "{what}: {again}");
+                at = bench.scene.observer.heard().last().unwrap().at;
+            }
+            bench.cut(at, Fate::Lost);
+            let since = bench.checker.observer.mark();
+            bench.checker.start();
+            let topic = format!("adapter/{HUB}/state");
+            bench.checker.observer.wait_latest_since(&what, &topic, since, |state| state["mode"] == mode);
+            bench.checker.kill_service();
+        }
+        println!("{kind:?} calls of a mode that failed, error {error}: {tried}");
+        assert!(tried >= 1, "no call was made to fail");
+    }
+}
+
+#[test]
+fn every_write_of_a_mode_may_fail() {
+    every_call_of_a_mode_may_fail(Kind::Write);
+}
+
+#[test]
+fn every_sync_of_a_mode_may_fail() {
+    every_call_of_a_mode_may_fail(Kind::Sync);
+}
+
 /// Every call of a kind that an export causes: there is a whole file, or an error and none.
 fn every_call_of_an_export_may_fail(kind: Kind) {
     let mut bench = Bench::new();

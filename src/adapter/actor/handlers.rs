@@ -108,7 +108,7 @@ impl Handler<SetMode> for AdapterActor {
         self.settle(ctx);
         Box::pin(async move {
             let saved = saving.await.unwrap_or(Err(StoreFault::ShuttingDown));
-            saved.map(|()| verdict).map_err(CommandError::Store)
+            saved.map(|()| verdict).map_err(CommandError::of_late_commit)
         })
     }
 }

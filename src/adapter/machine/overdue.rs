@@ -12,7 +12,7 @@ impl AdapterMachine {
         let waits = self.command.take_if(|command| matches!(command.step, Step::Persisted(_)));
         let Some(mut command) = waits else { return };
         if let Some(id) = command.id.take() {
-            self.reply(id, command.work.refusal(CommandError::NotStored(fault)));
+            self.reply(id, command.work.refusal(CommandError::of_late_commit(fault)));
         }
         self.overdue = Some(command);
     }

@@ -10,6 +10,7 @@ use crate::bond::undo::UndoPoint;
 use crate::bond::{
     AdapterAddress, AdapterRecord, Bond, BondTable, LocalIdentity, Mode, OpaqueItem, PeerAddress, Source,
 };
+use crate::store::messages::StoreFault;
 
 /// Hand out the table for an export.
 #[derive(Message, Clone, Copy, Debug)]
@@ -202,13 +203,23 @@ pub enum CommandError {
     #[error("{0}")]
     TableFull(crate::bond::TableFull),
     #[error("{0}")]
-    Store(crate::store::messages::StoreFault),
+    Store(StoreFault),
     #[error(
         "{0}. The change is made, and will be stored and brought to the kernel as soon as that is possible; a restart before that undoes it"
     )]
-    NotStored(crate::store::messages::StoreFault),
+    NotStored(StoreFault),
     #[error("another command is being carried out on this adapter: try again in a moment")]
     Busy,
     #[error("the service is shutting down")]
     ShuttingDown,
+}
+
+impl CommandError {
+    /// Of a change that is made, and that the store could not take yet. A store that is shutting down will not try again.
+    pub fn of_late_commit(fault: StoreFault) -> Self {
+        match fault {
+            StoreFault::ShuttingDown => Self::Store(fault),
+            fault => Self::NotStored(fault),
+        }
+    }
 }
