@@ -209,7 +209,7 @@ impl RegistryActor {
             }
             Err(failure) => {
                 tracing::debug!(index = outcome.index, opcode = %outcome.opcode, %failure, "reading controllers");
-                self.machine.unreadable(outcome.index);
+                self.machine.unreadable(outcome.index, Instant::now());
             }
         }
     }
@@ -266,7 +266,7 @@ impl RegistryActor {
         if let Err(error) = running.sender.try_send(&submitted.frame) {
             tracing::warn!(%error, "asking the kernel about its controllers");
             self.session.withdraw(submitted.ticket);
-            self.machine.unreadable(index);
+            self.machine.unreadable(index, Instant::now());
         }
     }
 

@@ -16,7 +16,8 @@ use crate::mgmt::{ControllerInformation, Event, Settings};
 /// controllers came and went unread, as the socket's filter lets nothing else into its queue.
 pub const RELIST_INTERVAL: Duration = Duration::from_secs(120);
 
-/// How soon a list that did not come is asked for again.
+/// How soon a list that did not come is asked for again. A controller that cannot be read or attached is tried again as
+/// soon, then after twice that, and so on up to [`RELIST_INTERVAL`]: one that never answers must not keep the process awake.
 pub const RELIST_AFTER_FAILURE: Duration = Duration::from_secs(15);
 
 /// How often the kernel's tables are looked at. Seldom enough for three small files not to be noticed: nothing but
@@ -60,6 +61,8 @@ struct Controller {
     said_waiting: bool,
     /// Information was asked for and has not come.
     reading: bool,
+    /// Times in a row that it could not be read or attached.
+    failure_count: u32,
 }
 
 /// See the module text.
@@ -155,11 +158,20 @@ impl RegistryMachine {
         }
     }
 
-    /// The controller could not be read: it has gone again, or the next list will show.
-    pub fn unreadable(&mut self, index: u16) {
+    /// The controller could not be read: it has gone again, or a list before long will show.
+    pub fn unreadable(&mut self, index: u16, now: Instant) {
         if let Some(controller) = self.controllers.get_mut(&index) {
             controller.reading = false;
+            self.list_soon(index, now);
         }
+    }
+
+    fn list_soon(&mut self, index: u16, now: Instant) {
+        let Some(controller) = self.controllers.get_mut(&index) else { return };
+        let wait = RELIST_AFTER_FAILURE.saturating_mul(2u32.saturating_pow(controller.failure_count));
+        controller.failure_count = controller.failure_count.saturating_add(1);
+        let at = now + wait.min(RELIST_INTERVAL);
+        self.next_list = Some(self.next_list.map_or(at, |next| next.min(at)));
     }
 
     /// What the controller at this index says of itself, and in which appearance.
@@ -184,6 +196,7 @@ impl RegistryMachine {
         let Some(controller) = self.controllers.get_mut(&index) else { return };
         controller.appearance.clone_from(&appearance);
         if controller.attached_as.is_some() {
+            controller.failure_count = 0;
             return;
         }
         let waiting = match identity {
@@ -216,10 +229,11 @@ impl RegistryMachine {
         self.outputs.push_back(Output::Attach { adapter: address, attach });
     }
 
-    /// The adapter could not be attached; the next list tries again.
-    pub fn attach_failed(&mut self, index: u16) {
+    /// The adapter could not be attached; a list before long tries again.
+    pub fn attach_failed(&mut self, index: u16, now: Instant) {
         if let Some(controller) = self.controllers.get_mut(&index) {
             controller.attached_as = None;
+            self.list_soon(index, now);
         }
     }
 
@@ -422,7 +436,7 @@ mod tests {
     fn an_adapter_that_could_not_be_attached_is_tried_again_with_the_next_list() {
         let mut rig = Rig::started_with(&[0]);
         rig.machine.information(0, &information(ONE), appearance(1));
-        rig.machine.attach_failed(0);
+        rig.machine.attach_failed(0, rig.now);
         rig.said();
         rig.machine.listed(&[0]);
         rig.machine.information(0, &information(ONE), appearance(1));
@@ -432,9 +446,37 @@ mod tests {
     #[test]
     fn an_unreadable_controller_is_read_again_with_the_next_list() {
         let mut rig = Rig::started_with(&[0]);
-        rig.machine.unreadable(0);
+        rig.machine.unreadable(0, rig.now);
         rig.said();
         rig.machine.listed(&[0]);
         assert_eq!(rig.said(), ["read 0"]);
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_soon_and_less_often_while_it_goes_on_failing() {
+        let mut rig = Rig::started_with(&[0]);
+        let mut now = rig.now;
+        let mut waits = Vec::new();
+        for round in 0..6 {
+            if round % 2 == 0 {
+                rig.machine.unreadable(0, now);
+            } else {
+                rig.machine.information(0, &information(ONE), appearance(1));
+                rig.machine.attach_failed(0, now);
+            }
+            let next = rig.machine.next_deadline().unwrap();
+            waits.push((next - now).as_secs());
+            now = next;
+            rig.machine.tick(now);
+            rig.machine.listed(&[0]);
+        }
+        assert_eq!(waits, [15, 30, 60, 120, 120, 120]);
+        // One list on which all is well ends that.
+        rig.machine.information(0, &information(ONE), appearance(1));
+        rig.machine.tick(now + RELIST_INTERVAL);
+        rig.machine.listed(&[0]);
+        rig.machine.information(0, &information(ONE), appearance(1));
+        rig.machine.unreadable(0, now + RELIST_INTERVAL);
+        assert_eq!(rig.machine.next_deadline().unwrap() - now, RELIST_INTERVAL + RELIST_AFTER_FAILURE);
     }
 }

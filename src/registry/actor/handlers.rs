@@ -54,7 +54,7 @@ impl Handler<AttachFailed> for RegistryActor {
     type Result = ();
 
     fn handle(&mut self, failed: AttachFailed, ctx: &mut Context<Self>) {
-        self.machine.attach_failed(failed.index);
+        self.machine.attach_failed(failed.index, std::time::Instant::now());
         self.settle(ctx);
     }
 }
@@ -208,7 +208,7 @@ impl RegistryActor {
         }
         // It may have been plugged in while it was being forgotten: then it is found again, as new.
         if let Some(index) = known.index {
-            self.machine.attach_failed(index);
+            self.machine.attach_failed(index, std::time::Instant::now());
         }
     }
 }
