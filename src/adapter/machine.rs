@@ -28,6 +28,7 @@ mod load;
 mod model_tests;
 mod overdue;
 mod paired;
+mod pending;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -54,8 +55,8 @@ use crate::bond::{
 };
 use crate::mgmt::{LoadKind, LoadList, PrivacySetting};
 use crate::store::messages::{StoreFault, StoredAdapter};
-use command::PendingCommand;
 pub use identity::IdentityOutcome;
+use pending::PendingCommand;
 
 /// One point in time, on both clocks. Decisions use `instant`; `wall` is for people.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! Adopting: foreign bonds come into our custody and are kept loaded from then on.
 
-use super::command::{COMMAND_DEADLINE, PendingCommand, Step, Work, side};
+use super::pending::{COMMAND_DEADLINE, PendingCommand, Step, Work, side};
 use super::report::{Announcement, Subject};
 use super::{AdapterMachine, Now, Reply, RequestId};
 use crate::adapter::messages::{Adopt, AdoptReport, CommandError, KernelSideState};

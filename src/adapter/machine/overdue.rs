@@ -1,7 +1,7 @@
 //! A change of a user that could not be stored in time. It stands, the store goes on trying, and who asked has been told
 //! so; what the kernel is to be told of it waits until it is durable.
 
-use super::command::{COMMAND_DEADLINE, Step};
+use super::pending::{COMMAND_DEADLINE, Step};
 use super::{AdapterMachine, Now};
 use crate::adapter::messages::CommandError;
 use crate::store::messages::StoreFault;

@@ -1,7 +1,7 @@
 //! Undoing the last thing that a user did to the bonds: planned from the copy that was taken before it, and
 //! carried out as a restore is. An undo can be undone in turn, which does the thing again.
 
-use super::command::{COMMAND_DEADLINE, PendingCommand, Step, Work, report_of};
+use super::pending::{COMMAND_DEADLINE, PendingCommand, Step, Work, report_of};
 use super::{AdapterMachine, Now, Output, Reply, RequestId};
 use crate::adapter::messages::{CommandError, Undo};
 use crate::bond::plan::PlanFacts;
