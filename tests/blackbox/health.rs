@@ -86,7 +86,10 @@ fn lost_and_found(scene: &mut Scene, spec: &PeerSpec) {
     wait_health(scene, spec.address, "suspect");
     let stale = connect_until(scene, spec, "stale");
     assert_eq!(stale["evidence"].as_array().unwrap().last().unwrap()["kind"], "key_missing");
-    assert_eq!(wait_health(scene, RING.address, "ok")["loaded"], true);
+    scene.observer.wait_latest("the ring to be well and loaded", &format!("adapter/{HUB}/bonds"), |list| {
+        let mut bonds = list["bonds"].as_array().into_iter().flatten();
+        bonds.any(|bond| bond["peer"] == RING.address && bond["health"] == "ok" && bond["loaded"] == true)
+    });
 
     let since = scene.observer.mark();
     scene.world.unpair("hub", spec.name);
