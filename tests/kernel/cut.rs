@@ -60,8 +60,12 @@ use world_sim::SimWorld;
 const CUTS: u64 = 6;
 /// Cuts of one disk: the next disk shows the first start on an empty one again.
 const CUTS_A_DISK: u64 = 3;
-/// In so many cuts a service that forgets to sync must have lost something.
-const CONTROL_CUTS: u64 = 12;
+/// In so many cuts a service that forgets to sync must have lost something. It mostly has after one to six.
+const CONTROL_CUTS: u64 = 60;
+/// How long a flush is held at most before the cut: what is announced meanwhile was announced too soon.
+const TOO_SOON_MS: u64 = 400;
+/// A service that does not wait for its flushes goes on announcing for longer than that.
+const CONTROL_TOO_SOON_MS: u64 = 1_500;
 /// One cut of so many comes at a moment that has nothing to do with what the disk does.
 const ANY_MOMENT_ONE_IN: u64 = 6;
 /// Flushes of one start, about.
@@ -73,6 +77,9 @@ const DISK_OCTETS: u64 = 128 << 20;
 const PAIRINGS: u64 = 150;
 /// A boot takes six seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A service that does not sync its database may not flush again.
+const CONTROL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the guest says, as the first word of a line.
 const STARTING: &str = "cut-starting";
@@ -240,16 +247,35 @@ impl Guest {
         Self { runner, lines, pid_file, said: Vec::new() }
     }
 
-    /// Until so many lines of this kind have come.
-    fn wait_for(&mut self, word: &str, count: usize) {
+    /// Until so many lines of this kind have come. The error is what came instead.
+    fn wait_for(&mut self, word: &str, count: usize) -> Result<(), String> {
         let until = Instant::now() + PATIENCE;
         while self.words(word).count() < count {
             let left = until.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => self.said.push(line),
-                Err(_) => panic!("the guest did not say {word} {count} times:\n{}", self.said.join("\n")),
+                Err(_) => {
+                    let said = self.said.join("\n");
+                    return Err(format!("the guest did not say {word} {count} times:\n{said}"));
+                }
             }
         }
+        Ok(())
+    }
+
+    /// What a start on this disk finds, which is everything that was announced before; else what is lost. A disk on
+    /// which nothing starts any more has lost all.
+    fn finds(&mut self, announced: &BTreeSet<String>, when: &str) -> Result<(), String> {
+        if let Err(said) = self.wait_for(STARTING, 1) {
+            panic!("{when}: {said}");
+        }
+        self.wait_for(FOUND_ALL, 1).map_err(|said| format!("{when}: {said}"))?;
+        let found = self.peers(FOUND);
+        let lost: Vec<&String> = announced.difference(&found).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{when} these were announced and are lost: {lost:?}; {} are there", found.len()))
     }
 
     /// What stands behind this word in its lines.
@@ -291,16 +317,6 @@ fn new_disk(path: &Path) -> Disk {
     Disk::serve(path)
 }
 
-/// At the next start, everything that was announced before; else what is lost.
-fn all_found(guest: &Guest, announced: &BTreeSet<String>, when: &str) -> Result<(), String> {
-    let found = guest.peers(FOUND);
-    let lost: Vec<&String> = announced.difference(&found).collect();
-    if lost.is_empty() {
-        return Ok(());
-    }
-    Err(format!("{when} these were announced and are lost: {lost:?}; {} are there", found.len()))
-}
-
 fn host(cache: &Path, out: &Path) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let cuts = number("BONDKEEPER_TEST_CUTS").unwrap_or(CUTS);
@@ -329,6 +345,7 @@ fn cuts_on_disks(cache: &Path, out: &Path, cuts: u64, preload: Option<&str>) -> 
     let image = out.join("disk.img");
     let began = Instant::now();
     let (mut announced_count, mut in_doubt) = (0, 0);
+    let too_soon_ms = if preload.is_some() { CONTROL_TOO_SOON_MS } else { TOO_SOON_MS };
     let mut cut = 0;
     let mut place = Place::Data;
     while cut < cuts {
@@ -340,22 +357,24 @@ fn cuts_on_disks(cache: &Path, out: &Path, cuts: u64, preload: Option<&str>) -> 
             cut += 1;
             let what: Vec<&str> = ["guest", place.word()].into_iter().chain(preload).collect();
             let mut guest = Guest::boot(cache, &out, &disk, &what);
-            let (when, flushes) = if random.one_in(4) {
-                guest.wait_for(STARTING, 1);
+            // Nothing is announced at a start, so that the control would learn nothing from it.
+            let (when, flushes) = if preload.is_none() && random.one_in(4) {
+                guest.wait_for(STARTING, 1)?;
                 ("at the start", FLUSHES_OF_A_START)
             } else {
-                guest.wait_for(FOUND_ALL, 1);
-                all_found(&guest, &announced, &format!("before cut {cut}"))?;
-                guest.wait_for(ANNOUNCED, 1 + random.index(PAIRINGS as usize / 3));
+                guest.finds(&announced, &format!("before cut {cut}"))?;
+                guest.wait_for(ANNOUNCED, 1 + random.index(PAIRINGS as usize / 3))?;
                 ("among captures", 2 * FLUSHES_OF_A_PAIRING)
             };
             if random.one_in(ANY_MOMENT_ONE_IN) {
                 std::thread::sleep(Duration::from_millis(random.below(800)));
             } else {
                 disk.hold_after(random.index(flushes));
-                assert!(disk.wait_held(PATIENCE), "no flush came:\n{}", guest.said.join("\n"));
+                // The control has few, and may be through before the next.
+                let is_held = disk.wait_held(if preload.is_none() { PATIENCE } else { CONTROL_PATIENCE });
+                assert!(is_held || preload.is_some(), "no flush came:\n{}", guest.said.join("\n"));
                 // Time for whoever speaks too soon.
-                std::thread::sleep(Duration::from_millis(random.below(400)));
+                std::thread::sleep(Duration::from_millis(random.below(too_soon_ms)));
             }
             guest.cut();
             let losses = disk.cut(&mut random);
@@ -366,8 +385,7 @@ fn cuts_on_disks(cache: &Path, out: &Path, cuts: u64, preload: Option<&str>) -> 
             announced.extend(fresh);
         }
         let mut guest = Guest::boot(cache, &out, &disk, &["check", place.word()]);
-        guest.wait_for(FOUND_ALL, 1);
-        all_found(&guest, &announced, "after the last cut of a disk")?;
+        guest.finds(&announced, "after the last cut of a disk")?;
     }
     for extension in ["img", "current", "socket"] {
         let _ = std::fs::remove_file(image.with_extension(extension));
