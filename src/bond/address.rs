@@ -145,8 +145,14 @@ fn parse_octets(text: &str) -> Result<[u8; ADDRESS_OCTETS], AddressError> {
 }
 
 fn write_octets(octets: &[u8; ADDRESS_OCTETS], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let [a, b, c, d, e, g] = octets;
-    write!(f, "{a:02X}:{b:02X}:{c:02X}:{d:02X}:{e:02X}:{g:02X}")
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    // A list of bonds has each address in it several times: formatting octets one by one took a tenth of an export.
+    let mut text = [b':'; ADDRESS_OCTETS * 3 - 1];
+    for (digits, octet) in text.chunks_mut(3).zip(octets) {
+        digits[0] = DIGITS[usize::from(octet >> 4)];
+        digits[1] = DIGITS[usize::from(octet & 15)];
+    }
+    f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
 
 impl FromStr for AdapterAddress {

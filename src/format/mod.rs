@@ -35,6 +35,7 @@ pub mod sealed;
 pub(crate) mod testing;
 pub mod tree;
 pub mod windows;
+mod wiped;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

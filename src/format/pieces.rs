@@ -10,13 +10,14 @@ use zeroize::Zeroizing;
 /// A writer that hands on pieces of up to `room` octets.
 pub struct Pieces<W> {
     out: W,
-    room: usize,
-    waiting: Zeroizing<Vec<u8>>,
+    waiting: Zeroizing<Box<[u8]>>,
+    /// So many octets of it wait.
+    filled: usize,
 }
 
 impl<W: Write> Pieces<W> {
     pub fn new(out: W, room: usize) -> Self {
-        Self { out, room, waiting: Zeroizing::new(Vec::with_capacity(room)) }
+        Self { out, waiting: Zeroizing::new(vec![0; room].into_boxed_slice()), filled: 0 }
     }
 
     /// Hands on what waits, and gives the end back.
@@ -24,24 +25,44 @@ impl<W: Write> Pieces<W> {
         self.flush()?;
         Ok(self.out)
     }
+
+    #[cold]
+    fn write_behind(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.flush()?;
+        if octets.len() > self.waiting.len() {
+            return self.out.write_all(octets);
+        }
+        self.waiting[..octets.len()].copy_from_slice(octets);
+        self.filled = octets.len();
+        Ok(())
+    }
 }
 
 impl<W: Write> Write for Pieces<W> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        if self.waiting.len() + octets.len() > self.room {
-            self.flush()?;
-        }
-        if octets.len() > self.room {
-            return self.out.write(octets);
-        }
-        self.waiting.extend_from_slice(octets);
+        self.write_all(octets)?;
         Ok(octets.len())
     }
 
+    // In place, as a serializer calls it five times a field, mostly with a single octet that is known: a call each was
+    // a third of an export.
+    #[inline(always)]
+    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        let end = self.filled + octets.len();
+        match self.waiting.get_mut(self.filled..end) {
+            Some(room) => {
+                room.copy_from_slice(octets);
+                self.filled = end;
+                Ok(())
+            }
+            None => self.write_behind(octets),
+        }
+    }
+
     fn flush(&mut self) -> io::Result<()> {
-        self.out.write_all(&self.waiting)?;
-        self.waiting.clear();
-        Ok(())
+        let waiting = &self.waiting[..self.filled];
+        self.filled = 0;
+        self.out.write_all(waiting)
     }
 }
 
@@ -79,10 +100,10 @@ mod tests {
     #[test]
     fn the_room_never_grows() {
         let mut pieces = Pieces::new(Calls::default(), 64);
-        let room = pieces.waiting.as_ptr();
+        let room = pieces.waiting.as_ptr_range();
         for _ in 0..100 {
             pieces.write_all(&[7; 13]).unwrap();
         }
-        assert_eq!((pieces.waiting.as_ptr(), pieces.waiting.capacity()), (room, 64));
+        assert_eq!(pieces.waiting.as_ptr_range(), room);
     }
 }

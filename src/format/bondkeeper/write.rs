@@ -1,13 +1,14 @@
 //! Domain → document.
 //!
 //! The fields of everything under `adapters` are declared in the order of their names: so the compact
-//! text is the canonical text, and the digest is taken while it is written. Bonds are turned into text one after the
+//! text is the canonical text, of which the digest is taken. Bonds are turned into text one after the
 //! other: ten thousand take no more memory than one.
+
+mod digest;
 
 use std::io::Write;
 
 use serde::{Serialize, Serializer};
-use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::details::{DetailsDto, LocalIdentityDto, ObservedDto, OpaqueDto};
@@ -24,8 +25,6 @@ use crate::format::{ExportAdapter, FormatError, NAME_OCTETS_MAX, check, rfc3339}
 /// Room to set aside for a bond, so that a buffer with keys need not grow and leave copies behind.
 const BOND_OCTETS_EXPECTED: usize = 1_024;
 
-/// What is hashed at once: half a bond. The room is wiped after each, which is why it is no larger.
-const HASHED_OCTETS: usize = 512;
 /// What is handed on at once: a call for each hundred bonds.
 const WRITTEN_OCTETS: usize = 64 << 10;
 
@@ -67,29 +66,26 @@ struct AdapterDto<'a> {
 struct Bonds<'a> {
     adapter: ExportAdapter<'a>,
     layout: Layout,
-    /// Each bond's own check, in their order.
+    /// Each bond's own check, in their order. A bond without one is not written.
     checks: Vec<[u8; CHECK_OCTETS]>,
 }
 
 impl<'a> Bonds<'a> {
-    fn new(adapter: &ExportAdapter<'a>, layout: Layout) -> Result<Self, FormatError> {
-        let check = |(bond, generation)| -> Result<[u8; CHECK_OCTETS], FormatError> {
-            let digest = digest_of(&bond_dto(bond, generation, layout, None))?;
-            let mut check = [0; CHECK_OCTETS];
-            check.copy_from_slice(&digest[..CHECK_OCTETS]);
-            Ok(check)
-        };
-        let checks = adapter.entries().map(check).collect::<Result<_, FormatError>>()?;
-        Ok(Self { adapter: *adapter, layout, checks })
+    const fn unchecked(adapter: &ExportAdapter<'a>, layout: Layout) -> Self {
+        Self { adapter: *adapter, layout, checks: Vec::new() }
+    }
+
+    /// Each bond without its check.
+    fn dtos(&self) -> impl Iterator<Item = BondDto<'a>> + use<'a> {
+        let (adapter, layout) = (self.adapter, self.layout);
+        adapter.entries().map(move |(bond, generation)| bond_dto(bond, generation, layout, None))
     }
 }
 
 impl Serialize for Bonds<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let bonds = self.adapter.entries().zip(&self.checks);
-        serializer.collect_seq(
-            bonds.map(|((bond, generation), check)| bond_dto(bond, generation, self.layout, Some(check))),
-        )
+        let bonds = self.dtos().zip(&self.checks);
+        serializer.collect_seq(bonds.map(|(bond, check)| BondDto { check: Some(Hex(check)), ..bond }))
     }
 }
 
@@ -232,12 +228,12 @@ pub(super) fn document_to(
 }
 
 fn dto_to(
-    adapters: Vec<AdapterDto<'_>>,
+    mut adapters: Vec<AdapterDto<'_>>,
     created_at: UnixMillis,
     layout: Layout,
     out: &mut impl Write,
 ) -> Result<(), FormatError> {
-    let digest = digest_of(&adapters)?;
+    let digest = digest::seal(&mut adapters)?;
     let summary = match (&adapters[..], layout) {
         ([adapter], Layout::Compact) => {
             Some(SummaryDto::new(&adapter.address, adapter.generation, adapter.revision, &digest))
@@ -264,7 +260,7 @@ fn dto_to(
 
 /// The digest that [`copy`] writes.
 pub(super) fn digest_copy(adapter: &ExportAdapter<'_>, revision: u64) -> Result<[u8; 32], FormatError> {
-    digest_of(&[copy_dto(adapter, revision)?])
+    digest::seal(&mut [copy_dto(adapter, revision)?])
 }
 
 fn copy_dto<'a>(adapter: &ExportAdapter<'a>, revision: u64) -> Result<AdapterDto<'a>, FormatError> {
@@ -305,12 +301,6 @@ fn peer_report(adapter: &ExportAdapter<'_>, bond: &Bond) -> PeerReport {
     peer
 }
 
-fn digest_of(value: &impl Serialize) -> Result<[u8; 32], FormatError> {
-    let mut pieces = Pieces::new(Sha256::new(), HASHED_OCTETS);
-    serde_json::to_writer(&mut pieces, value).map_err(|_| FormatError::Write)?;
-    Ok(pieces.finish().map_err(|_| FormatError::Write)?.finalize().into())
-}
-
 fn adapter_dto<'a>(adapter: &ExportAdapter<'a>, layout: Layout) -> Result<AdapterDto<'a>, FormatError> {
     let record = adapter.record;
     // A choice of peers is no copy of the table: what was removed is no part of it.
@@ -318,7 +308,7 @@ fn adapter_dto<'a>(adapter: &ExportAdapter<'a>, layout: Layout) -> Result<Adapte
     Ok(AdapterDto {
         address: adapter.named()?.to_string(),
         address_type: "public",
-        bonds: Bonds::new(adapter, layout)?,
+        bonds: Bonds::unchecked(adapter, layout),
         generation: adapter.table.generation(),
         last_index: record.last_index,
         last_load: record.last_load.as_ref().map(load_dto),
