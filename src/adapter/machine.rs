@@ -251,7 +251,8 @@ impl AdapterMachine {
         now: Now,
     ) -> Self {
         let StoredAdapter { address, table, record } = stored;
-        let audited = table.bonds().map(|bond| (bond.peer, fingerprint_key.fingerprint(bond))).collect();
+        let audited =
+            table.entries().map(|entry| (entry.bond.peer, entry.fingerprint(&fingerprint_key))).collect();
         let mut machine = Self {
             address,
             options,

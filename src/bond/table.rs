@@ -6,10 +6,11 @@
 //! Every change raises the generation by one and stamps the entry it touched.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::address::PeerAddress;
 use super::bond::{Bond, BondMetadata, ConnectionParameters, UnixMillis};
+use super::fingerprint::{Fingerprint, FingerprintKey};
 use super::key::{Csrk, Irk, LinkKey};
 use super::ltk::{Ltk, LtkSlot};
 
@@ -107,6 +108,19 @@ pub struct Tombstone {
 pub struct Entry {
     pub bond: Arc<Bond>,
     pub generation: u64,
+    /// Of the bond's keys, once somebody has asked for it.
+    fingerprint: OnceLock<Fingerprint>,
+}
+
+impl Entry {
+    const fn new(bond: Arc<Bond>, generation: u64) -> Self {
+        Self { bond, generation, fingerprint: OnceLock::new() }
+    }
+
+    /// Fingerprint of the bond's keys under the node's key, of which there is one as long as a process lives.
+    pub fn fingerprint(&self, key: &FingerprintKey) -> Fingerprint {
+        *self.fingerprint.get_or_init(|| key.fingerprint(&self.bond))
+    }
 }
 
 /// Difference between two tables, by peer.
@@ -278,7 +292,7 @@ impl BondTable {
         self.generation += 1;
         self.tombstones.remove(&bond.peer);
         let peer = bond.peer;
-        self.entries.insert(peer, Entry { bond: Arc::new(bond), generation: self.generation });
+        self.entries.insert(peer, Entry::new(Arc::new(bond), self.generation));
     }
 
     fn bury(&mut self, peer: PeerAddress, generation: u64) {
@@ -299,7 +313,7 @@ impl BondTable {
             return false;
         }
         self.tombstones.remove(&peer);
-        self.entries.insert(peer, Entry { bond, generation });
+        self.entries.insert(peer, Entry::new(bond, generation));
         self.generation = self.generation.max(generation);
         true
     }

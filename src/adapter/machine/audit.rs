@@ -36,7 +36,7 @@ impl AdapterMachine {
     }
 
     fn change_of(&mut self, peer: PeerAddress) -> BondChange {
-        let after = self.table.get(peer).map(|bond| self.fingerprint_key.fingerprint(bond));
+        let after = self.table.entry(peer).map(|entry| entry.fingerprint(&self.fingerprint_key));
         let before = match after {
             Some(after) => self.audited.insert(peer, after),
             None => self.audited.remove(&peer),

@@ -5,8 +5,9 @@
 
 use super::report::{Announcement, Subject};
 use super::{AdapterMachine, Now, Output};
+use crate::bond::PeerAddress;
 use crate::bond::health::{EVIDENCE_TRACKS_MAX, EvidenceKind, Finding, Track};
-use crate::bond::{Bond, Health, PeerAddress};
+use crate::bond::table::Entry;
 
 impl AdapterMachine {
     /// A link spoke for or against the peer's key. What the kernel holds may be another key than ours: then it
@@ -24,8 +25,8 @@ impl AdapterMachine {
     }
 
     fn note_evidence(&mut self, peer: PeerAddress, kind: EvidenceKind, now: Now) {
-        let Some(bond) = self.table.get(peer) else { return };
-        let fingerprint = self.fingerprint_key.fingerprint(bond);
+        let Some(entry) = self.table.entry(peer) else { return };
+        let fingerprint = entry.fingerprint(&self.fingerprint_key);
         if !self.record.health.contains_key(&peer) && !self.has_room_for_track() {
             return;
         }
@@ -65,19 +66,15 @@ impl AdapterMachine {
     }
 
     /// What is known of the health of these keys.
-    pub(super) fn track_of(&self, bond: &Bond) -> Option<&Track> {
-        let track = self.record.health.get(&bond.peer)?;
-        (track.fingerprint == self.fingerprint_key.fingerprint(bond)).then_some(track)
+    pub(super) fn track_of(&self, entry: &Entry) -> Option<&Track> {
+        let track = self.record.health.get(&entry.bond.peer)?;
+        (track.fingerprint == entry.fingerprint(&self.fingerprint_key)).then_some(track)
     }
 
     /// Bonds that are suspect or worse.
     pub(super) fn bad_bond_count(&self) -> usize {
         let bad = self.record.health.iter().filter(|(_, track)| track.verdict.is_bad());
-        let bonds = bad.filter_map(|(peer, _)| self.table.get(*peer));
-        bonds.filter(|bond| self.track_of(bond).is_some_and(|track| track.verdict.is_bad())).count()
-    }
-
-    pub(super) fn health_of(&self, bond: &Bond) -> Health {
-        self.track_of(bond).map_or(Health::Unknown, |track| track.verdict)
+        let entries = bad.filter_map(|(peer, _)| self.table.entry(*peer));
+        entries.filter(|entry| self.track_of(entry).is_some()).count()
     }
 }

@@ -9,7 +9,7 @@ use crate::adapter::messages::{
     AdapterEvent, AdapterStateChanged, BondDescription, BondsDescription, EventKind, Sync,
 };
 use crate::bond::table::Entry;
-use crate::bond::{Custody, PeerAddress, UnixMillis};
+use crate::bond::{Custody, Health, PeerAddress, UnixMillis};
 use crate::store::messages::StoreFault;
 
 /// What an announcement is about.
@@ -91,8 +91,9 @@ impl AdapterMachine {
     }
 
     fn describe(&self, entry: &Entry) -> BondDescription {
+        let track = self.track_of(entry);
         BondDescription {
-            fingerprint: self.fingerprint_key.fingerprint(&entry.bond),
+            fingerprint: entry.fingerprint(&self.fingerprint_key),
             bond: Arc::clone(&entry.bond),
             loaded: self.attachment.as_ref().map_or(Some(false), |attachment| {
                 attachment
@@ -101,8 +102,8 @@ impl AdapterMachine {
                     .map(|holds| holds && !self.is_missing(entry.bond.peer))
             }),
             durable: entry.generation <= self.persisted_generation,
-            health: self.health_of(&entry.bond),
-            evidence: self.track_of(&entry.bond).map_or_else(Vec::new, |track| track.evidence.clone()),
+            health: track.map_or(Health::Unknown, |track| track.verdict),
+            evidence: track.map_or_else(Vec::new, |track| track.evidence.clone()),
             last_seen_at: self.last_seen.get(&entry.bond.peer).copied(),
         }
     }
