@@ -5,11 +5,15 @@
 //! random and cannot be built from a private address: a bond filed under one would be
 //! lost at the peer's next address change. [CORE Vol 6 Part B 1.3]
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 /// Octets of a Bluetooth device address.
 pub const ADDRESS_OCTETS: usize = 6;
+
+/// Length of its text.
+pub const ADDRESS_TEXT_OCTETS: usize = ADDRESS_OCTETS * 3 - 1;
 
 /// Why an address cannot name an adapter or a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,9 +57,9 @@ impl PeerAddressType {
 pub struct AdapterAddress([u8; ADDRESS_OCTETS]);
 
 /// The identity address of a peer.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PeerAddress {
-    // Most significant first, so that the derived order is the order people read.
+    // Most significant first, in the order people read and sort by.
     octets: [u8; ADDRESS_OCTETS],
     kind: PeerAddressType,
 }
@@ -102,6 +106,12 @@ impl PeerAddress {
     pub const fn kind(self) -> PeerAddressType {
         self.kind
     }
+
+    /// The octets as people read them, then the type.
+    const fn as_number(self) -> u64 {
+        let [a, b, c, d, e, f] = self.octets;
+        u64::from_be_bytes([0, a, b, c, d, e, f, self.kind as u8])
+    }
 }
 
 fn reversed(mut octets: [u8; ADDRESS_OCTETS]) -> [u8; ADDRESS_OCTETS] {
@@ -147,7 +157,7 @@ fn parse_octets(text: &str) -> Result<[u8; ADDRESS_OCTETS], AddressError> {
 fn write_octets(octets: &[u8; ADDRESS_OCTETS], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     // A list of bonds has each address in it several times: formatting octets one by one took a tenth of an export.
-    let mut text = [b':'; ADDRESS_OCTETS * 3 - 1];
+    let mut text = [b':'; ADDRESS_TEXT_OCTETS];
     for (digits, octet) in text.chunks_mut(3).zip(octets) {
         digits[0] = DIGITS[usize::from(octet >> 4)];
         digits[1] = DIGITS[usize::from(octet & 15)];
@@ -172,6 +182,19 @@ impl fmt::Display for AdapterAddress {
 impl fmt::Debug for AdapterAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+// As derived, but as numbers: every map of bonds is sorted by this.
+impl Ord for PeerAddress {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_number().cmp(&other.as_number())
+    }
+}
+
+impl PartialOrd for PeerAddress {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -213,6 +236,19 @@ mod tests {
     fn the_top_bits_never_decide_the_type() {
         let public = PeerAddress::parse("C0:FF:EE:00:00:01", PeerAddressType::Public).unwrap();
         assert_eq!(public.kind(), PeerAddressType::Public);
+    }
+
+    #[test]
+    fn peers_are_sorted_as_people_read_them_and_by_type_then() {
+        let public = |text| PeerAddress::parse(text, PeerAddressType::Public).unwrap();
+        let sorted = [
+            public("00:00:00:00:00:02"),
+            public("00:00:00:00:01:00"),
+            public("10:00:00:00:00:00"),
+            public("FF:FF:FF:FF:FF:FE"),
+            random("FF:FF:FF:FF:FF:FE").unwrap(),
+        ];
+        assert!(sorted.windows(2).all(|pair| pair[0] < pair[1]));
     }
 
     #[test]

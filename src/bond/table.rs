@@ -5,6 +5,7 @@
 //! and remembers what was removed, so that a merge with an older copy never brings it back.
 //! Every change raises the generation by one and stamps the entry it touched.
 
+use std::collections::btree_map as map;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
@@ -149,12 +150,12 @@ impl BondTable {
     /// the later one, and the table's generation is the highest seen anywhere.
     pub fn from_stored(
         generation: u64,
-        entries: impl IntoIterator<Item = (Bond, u64)>,
+        entries: impl IntoIterator<Item = (impl Into<Arc<Bond>>, u64)>,
         tombstones: impl IntoIterator<Item = Tombstone>,
     ) -> Self {
         let mut table = Self { generation, ..Self::new() };
         for (bond, generation) in entries {
-            table.merge_bond(Arc::new(bond), generation);
+            table.merge_bond(bond.into(), generation);
         }
         for tombstone in tombstones {
             table.merge_tombstone(tombstone);
@@ -307,13 +308,15 @@ impl BondTable {
 
     fn merge_bond(&mut self, bond: Arc<Bond>, generation: u64) -> bool {
         let peer = bond.peer;
-        let present = self.entries.get(&peer).map(|entry| entry.generation);
-        let buried = self.tombstones.get(&peer).copied();
-        if present.max(buried).is_some_and(|known| known >= generation) {
+        if self.tombstones.get(&peer).is_some_and(|buried| *buried >= generation) {
             return false;
         }
+        match self.entries.entry(peer) {
+            map::Entry::Occupied(present) if present.get().generation >= generation => return false,
+            map::Entry::Occupied(mut present) => drop(present.insert(Entry::new(bond, generation))),
+            map::Entry::Vacant(place) => drop(place.insert(Entry::new(bond, generation))),
+        }
         self.tombstones.remove(&peer);
-        self.entries.insert(peer, Entry::new(bond, generation));
         self.generation = self.generation.max(generation);
         true
     }

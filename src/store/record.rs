@@ -18,6 +18,8 @@ mod health;
 pub(super) mod sealed;
 mod undo;
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use crate::bond::address::ADDRESS_OCTETS;
@@ -48,7 +50,7 @@ pub(super) const HEADER_KEY: &[u8] = b"database header";
 /// What a record holds.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Content {
-    Bond(Box<Bond>),
+    Bond(Arc<Bond>),
     Removal,
     Adapter {
         record: Box<AdapterRecord>,
@@ -178,7 +180,7 @@ pub(super) fn decode(
     }
     let generation = u64::from_le_bytes(take(&head[2..10]).ok_or(RecordError::Short)?);
     let content = match head[1] {
-        1 => Content::Bond(Box::new(bond(peer_of_key(key).ok_or(RecordError::Adapter)?, fields)?)),
+        1 => Content::Bond(Arc::new(bond(peer_of_key(key).ok_or(RecordError::Adapter)?, fields)?)),
         2 => Content::Removal,
         3 => {
             let (record, revision) = adapter_record(fields)?;

@@ -5,6 +5,8 @@
 //! newer than the base is believed. Without an intact copy the damaged ones are put together, since
 //! a bond too many does less harm than one too few. Nothing readable is not the same as nothing.
 
+use std::sync::Arc;
+
 use super::sled::{Found, Held};
 use super::snapshot::{Age, FileState, Snapshots, Which};
 use crate::bond::{AdapterRecord, BondTable, Tombstone};
@@ -183,7 +185,7 @@ fn age(candidate: &Candidate<'_>) -> Age {
 fn newer_than(table: &BondTable, generation: u64) -> BondTable {
     let entries = table.entries().filter(|entry| entry.generation > generation);
     let removals = table.tombstones().filter(|tombstone: &Tombstone| tombstone.generation > generation);
-    BondTable::from_stored(0, entries.map(|entry| ((*entry.bond).clone(), entry.generation)), removals)
+    BondTable::from_stored(0, entries.map(|entry| (Arc::clone(&entry.bond), entry.generation)), removals)
 }
 
 fn lost_anything(database: DatabaseSide<'_>) -> bool {

@@ -400,7 +400,7 @@ fn read_tree(
     tree: &Tree,
     lacks_key: &mut bool,
 ) -> Result<(Found, Stamps), EngineError> {
-    let mut bonds: Vec<(Bond, u64)> = Vec::new();
+    let mut bonds: Vec<(Arc<Bond>, u64)> = Vec::new();
     let mut tombstones = Vec::new();
     let (mut generation, mut seal, mut lost) = (0, None, Vec::new());
     for entry in tree {
@@ -416,7 +416,7 @@ fn read_tree(
             }
         };
         match (record.content, peer) {
-            (Content::Bond(bond), _) => bonds.push((*bond, record.generation)),
+            (Content::Bond(bond), _) => bonds.push((bond, record.generation)),
             (Content::Removal, Some(peer)) => {
                 tombstones.push(Tombstone { peer, generation: record.generation });
             }

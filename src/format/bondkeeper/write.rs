@@ -115,7 +115,7 @@ struct TombstoneDto {
 
 #[derive(Serialize)]
 struct BondDto<'a> {
-    address: String,
+    address: Shown<PeerAddress>,
     address_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<Hex<'a>>,
@@ -130,7 +130,7 @@ struct BondDto<'a> {
     irk: Option<Hex<'a>>,
     last_seen_at_ms: Option<u64>,
     link_key: Option<LinkKeyDto<'a>>,
-    ltks: Vec<LtkDto<'a>>,
+    ltks: Ltks<'a>,
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     observed: Option<ObservedDto>,
@@ -168,6 +168,24 @@ struct ParametersDto {
     max_interval: u16,
     min_interval: u16,
     supervision_timeout: u16,
+}
+
+/// Written as it is shown, without a copy on the heap.
+struct Shown<T>(T);
+
+impl<T: std::fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// The long-term keys of a bond, each made when it is written.
+struct Ltks<'a>(&'a [Ltk]);
+
+impl Serialize for Ltks<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(ltk_dto))
+    }
 }
 
 /// Up to sixteen octets, written as hexadecimal digits without leaving a copy on the heap.
@@ -355,7 +373,7 @@ fn bond_dto<'a>(
 ) -> BondDto<'a> {
     let metadata = &bond.metadata;
     BondDto {
-        address: bond.peer.to_string(),
+        address: Shown(bond.peer),
         address_type: kind(bond.peer),
         check: check.map(|octets| Hex(octets)),
         conn_param: bond.connection_parameters.map(parameters_dto),
@@ -368,7 +386,7 @@ fn bond_dto<'a>(
         irk: bond.irk.as_ref().map(|irk| Hex(irk.key.expose())),
         last_seen_at_ms: metadata.last_seen_at.map(|at| at.0),
         link_key: bond.link_key.as_ref().map(link_key_dto),
-        ltks: bond.ltks().iter().map(ltk_dto).collect(),
+        ltks: Ltks(bond.ltks()),
         name: metadata.name.as_deref().map(check::shortened),
         observed: metadata.details.as_deref().filter(|_| layout == Layout::Compact).and_then(ObservedDto::of),
         source: metadata.source.as_str(),

@@ -149,7 +149,7 @@ fn only(adapters: Vec<ExportedBonds>, peers: &[PeerSelector]) -> Carried<Vec<Exp
     let named = |peer: PeerAddress| peers.iter().any(|selector| selector.matches(peer));
     let keep = |exported: ExportedBonds| {
         let entries = exported.table.entries().filter(|entry| named(entry.bond.peer));
-        let entries = entries.map(|entry| ((*entry.bond).clone(), entry.generation));
+        let entries = entries.map(|entry| (Arc::clone(&entry.bond), entry.generation));
         // Without the removals: a part of a table must not remove anything where it is read.
         let table = BondTable::from_stored(exported.table.generation(), entries, []);
         ExportedBonds { table: Arc::new(table), ..exported }

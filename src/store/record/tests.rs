@@ -129,7 +129,7 @@ proptest! {
         let key = peer_key(bond.peer);
         let bytes = encode(Some(adapter()), &key, generation, ContentRef::Bond(&bond));
         let record = decode(Some(adapter()), &key, &bytes);
-        let wanted = Ok(Record { generation, content: Content::Bond(Box::new(bond)) });
+        let wanted = Ok(Record { generation, content: Content::Bond(Arc::new(bond)) });
         prop_assert!(record == wanted, "another record came back");
     }
 
@@ -278,7 +278,7 @@ fn a_field_of_a_later_release_is_passed_over_and_a_later_version_is_named() {
     let mut longer = body.clone();
     longer.extend_from_slice(&[200, 2, 0, 1, 2]);
     let record = decode(Some(adapter()), &key, &sealed(longer, &key));
-    assert!(record.is_ok_and(|record| record.content == Content::Bond(Box::new(bond))));
+    assert!(record.is_ok_and(|record| record.content == Content::Bond(Arc::new(bond))));
     body[0] = 2;
     assert_eq!(decode(Some(adapter()), &key, &sealed(body, &key)).err(), Some(RecordError::Version(2)));
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use sha2::{Digest, Sha256};
 
 use super::{AdapterDto, BOND_OCTETS_EXPECTED as ROOM_OCTETS};
+use crate::bond::address::ADDRESS_TEXT_OCTETS;
 use crate::format::FormatError;
 use crate::format::bondkeeper::read::CHECK_OCTETS;
 use crate::format::pieces::Pieces;
@@ -33,7 +34,7 @@ fn seal_into(adapters: &mut [AdapterDto<'_>], hash: &mut Pieces<Sha256>) -> io::
     for adapter in adapters {
         adapter.bonds.checks.clear();
         let text = frame.text_of(&*adapter)?;
-        let bonds_at = octets_of_addresses(&adapter.address, adapter.address_type) + BONDS.len();
+        let bonds_at = octets_of_addresses(adapter.address_type) + BONDS.len();
         let (before, after) = parted(text, bonds_at, |before, _| before.ends_with(BONDS))?;
         hash.write_all(comma)?;
         hash.write_all(before)?;
@@ -53,7 +54,7 @@ fn seal_bonds(adapter: &mut AdapterDto<'_>, room: &mut Wiped, hash: &mut Pieces<
         adapter.bonds.checks.push(check);
         let mut digits = [0; CHECK_OCTETS * 2];
         hex::encode_to_slice(check, &mut digits).map_err(io::Error::other)?;
-        let check_at = octets_of_addresses(&bond.address, bond.address_type);
+        let check_at = octets_of_addresses(bond.address_type);
         let (before, after) = parted(text, check_at, |_, after| after.starts_with(BEHIND_CHECK))?;
         for part in [comma, before, b",\"check\":\"", &digits, b"\"", after] {
             hash.write_all(part)?;
@@ -64,8 +65,8 @@ fn seal_bonds(adapter: &mut AdapterDto<'_>, room: &mut Wiped, hash: &mut Pieces<
 }
 
 /// Of what the text of an adapter or a bond begins with.
-const fn octets_of_addresses(address: &str, kind: &str) -> usize {
-    r#"{"address":"","address_type":"""#.len() + address.len() + kind.len()
+const fn octets_of_addresses(kind: &str) -> usize {
+    r#"{"address":"","address_type":"""#.len() + ADDRESS_TEXT_OCTETS + kind.len()
 }
 
 /// Before and behind the place for more, which must look as expected.
