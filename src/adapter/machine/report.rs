@@ -115,7 +115,7 @@ impl AdapterMachine {
             self.outputs.push_back(Output::State(Box::new(state.clone())));
             self.last_state = Some(state);
         }
-        // An adapter that was plugged in is of no use before its last load, and the list takes a hash of each bond: unless
+        // An adapter that was plugged in is of no use before its last load, and the list takes a look at each bond: unless
         // there is news of a bond, the end of the run says it all.
         let run = self.attachment.as_ref().and_then(|attachment| attachment.run.as_ref());
         let is_loading = run.is_some_and(|run| run.cause == LoadRun::PLUGGED_IN);
