@@ -103,9 +103,10 @@ fi
 
 if wants blackbox; then
   say "the service as a process, over Mosquitto, on a simulated kernel"
-  cargo test --quiet --test blackbox
+  # They wait more than they work.
+  cargo test --quiet --test blackbox -- --test-threads=4
   say "the service on disks, brokers and kernels that fail it"
-  cargo test --quiet --test faults
+  cargo test --quiet --test faults -- --test-threads=4
 fi
 
 if wants image; then
